@@ -1,0 +1,1 @@
+"""The control plane of the Dezky workspace as a Kubernetes operator."""

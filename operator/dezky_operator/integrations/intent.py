@@ -1,0 +1,150 @@
+"""What a tenant is meant to be, as the three integrations need to know it.
+
+Built by :mod:`dezky_operator.tenant.intent` from the resource, its status and the claims of other tenants. Pure values:
+the same intent gives the same desired state.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """The desired phase. Every integration can say what must exist in each."""
+
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    DELETED = "Deleted"
+    PURGED = "Purged"
+
+
+class Adoption(StrEnum):
+    """What may be done with an object that has our name but not our mark."""
+
+    NEVER = "Never"
+    IF_UNOWNED = "IfUnowned"
+    """Take it when it carries no mark at all."""
+    FORCE = "Force"
+    """Take it even from a mark of another tenant, unless that one is living or retained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """The first administrator. ``username`` is the lower-case e-mail: Authentik tells ``Alice@`` from ``alice@``."""
+
+    username: str
+    email: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brand:
+    """How the tenant's own sign-in page looks. ``host`` is `<slug>.<baseDomain>`."""
+
+    host: str
+    title: str
+    logo_url: str | None = None
+    primary_color: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """One file space. ``id`` is derived from tenantId and key, so a crash finds its own space again.
+
+    ``quota`` in bytes, 0 = unlimited. ``alias`` is the drive alias (`project/dezky-<slug>[-<key>]`).
+    """
+
+    key: str
+    id: uuid.UUID
+    name: str
+    alias: str
+    quota: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A user in the tenant's group, as Authentik tells it. ``username`` is kept as it is there."""
+
+    pk: int
+    username: str
+    name: str
+    email: str
+    is_active: bool
+    signed_in: bool
+    """Whether the user has ever signed in (``last_login`` is set)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantIntent:
+    """Everything the integrations need to know of a tenant.
+
+    Attributes:
+        slug: `metadata.name`.
+        tenant_id: the identity every mark and derived id comes from; survives a restore.
+        installation_id: tells two installations that share a system apart.
+        phase: what the tenant must be now.
+        domains: mail domains this tenant may have objects for (owned, or claimed and verified), the primary first.
+        known_domains: domains it had before, from status; those not in ``domains`` are detached.
+        known_spaces: ids of spaces it had before, from status, by key; those not in ``spaces`` are detached.
+        removable: names of detached domains and space keys a person confirmed for destruction.
+        members: users of the tenant's group, or None when Authentik could not be asked: then no mailbox is touched
+            except the administrator's.
+        published_dkim: ``(domain, selector)`` whose record was seen in DNS.
+        mailbox_quota: bytes per mailbox, 0 = unlimited.
+        disabled_drives: drive ids this operator disabled for a suspension (write-ahead list).
+        living_marks: marks of other living or retained tenants; what carries one is never taken, not even by Force.
+        recovery_link_due: a recovery link has to be made now.
+    """
+
+    slug: str
+    tenant_id: uuid.UUID
+    installation_id: str
+    display_name: str
+    phase: Phase = Phase.ACTIVE
+    adoption: Adoption = Adoption.NEVER
+    base_domain: str
+    domains: tuple[str, ...] = ()
+    known_domains: tuple[str, ...] = ()
+    admin: Admin | None = None
+    brand: Brand | None = None
+    spaces: tuple[Space, ...] = ()
+    known_spaces: tuple[tuple[str, str], ...] = ()
+    removable: frozenset[str] = frozenset()
+    mailbox_quota: int = 0
+    members: tuple[Member, ...] | None = None
+    published_dkim: frozenset[tuple[str, str]] = frozenset()
+    disabled_drives: tuple[str, ...] = ()
+    living_marks: frozenset[str] = frozenset()
+    recovery_link_due: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The ownership mark, in whatever field an object has for it. Roles of an object are a suffix (``:users``)."""
+        return f"dezky:{self.installation_id}:{self.tenant_id}"
+
+    @property
+    def users_group(self) -> str:
+        """The group of everybody in the tenant: one name in Authentik, in the claim and in OCIS, or nobody gets in."""
+        return f"dezky-{self.slug}-users"
+
+    @property
+    def admins_group(self) -> str:
+        """The group of the tenant's administrators."""
+        return f"dezky-{self.slug}-admins"
+
+    @property
+    def application(self) -> str:
+        """Slug of the tenant's own application, name of its provider and its client_id."""
+        return f"dezky-{self.slug}"
+
+
+def tenant_id_of(installation_id: str, uid: str) -> uuid.UUID:
+    """The tenantId of a Tenant that restores nothing: known before the first external write (design §5)."""
+    return uuid.uuid5(uuid.UUID(installation_id), uid)
+
+
+def space_id_of(tenant_id: uuid.UUID, key: str) -> uuid.UUID:
+    """The id of a tenant's space (facts/ocis.md 9: deterministic ids make create find-or-create)."""
+    return uuid.uuid5(tenant_id, f"space/{key}")
