@@ -1,0 +1,92 @@
+"""Our reads and writes of Tenants in the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from lightkube import ApiError, AsyncClient
+from lightkube.config.client_adapter import user_auth, verify_cluster
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.types import PatchType
+
+from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION, TenantResource, is_status
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 500
+
+
+class TenantApi:
+    """The Tenants of one API server. Raises lightkube's ApiError and httpx2's transport errors."""
+
+    def __init__(self, client: AsyncClient, config: SingleConfig) -> None:
+        self._client = client
+        # lightkube can not ask for metadata only, which is what keeps the watch check cheap at a thousand tenants.
+        self._reader = httpx2.AsyncClient(
+            base_url=config.cluster.server,
+            auth=user_auth(config.user),
+            verify=verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False),
+            trust_env=False,
+            timeout=10.0,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._reader.aclose()
+
+    async def served(self) -> bool:
+        """Whether the API server knows Tenants at all: its CRD is installed."""
+        answer = await self._reader.get(f"/apis/{GROUP}/{VERSION}")
+        if answer.status_code != 200:
+            return False
+        return any(resource["name"] == "tenants" for resource in answer.json()["resources"])
+
+    async def versions(self) -> Mapping[str, str]:
+        """The resourceVersion of every Tenant by name."""
+        found: dict[str, str] = {}
+        params: dict[str, str | int] = {"limit": PAGE}
+        while True:
+            answer = await self._reader.get(
+                f"/apis/{GROUP}/{VERSION}/tenants", params=params, headers={"Accept": METADATA_ONLY}
+            )
+            page = answer.raise_for_status().json()
+            found |= {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in page["items"]}
+            token = page["metadata"].get("continue")
+            if not token:
+                return found
+            params["continue"] = token
+
+    async def get(self, name: str) -> dict[str, Any] | None:
+        """The Tenant ``name``, or None."""
+        try:
+            return dict(await self._client.get(TenantResource, name))
+        except ApiError as error:
+            if is_status(error, 404):
+                return None
+            raise
+
+    async def patch_status(self, name: str, version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply a merge patch to the status; 409 when the object is no longer at ``version``."""
+        body = {"metadata": {"resourceVersion": version}, "status": patch}
+        return dict(await self._client.patch(TenantResource.Status, name, body, patch_type=PatchType.MERGE))
+
+    async def hold(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Put our finalizer on the object, beside those of others."""
+        finalizers = [*(raw["metadata"].get("finalizers") or ()), FINALIZER]
+        return await self._patch_finalizers(raw, finalizers)
+
+    async def release(self, raw: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take our finalizer off; None when the object is gone with it."""
+        finalizers = [name for name in raw["metadata"].get("finalizers") or () if name != FINALIZER]
+        try:
+            return await self._patch_finalizers(raw, finalizers)
+        except ApiError as error:
+            if is_status(error, 404):
+                return None
+            raise
+
+    async def _patch_finalizers(self, raw: Mapping[str, Any], finalizers: list[str]) -> dict[str, Any]:
+        metadata = raw["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+        return dict(await self._client.patch(TenantResource, metadata["name"], body, patch_type=PatchType.MERGE))

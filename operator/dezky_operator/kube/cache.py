@@ -1,0 +1,101 @@
+"""What the watch has told about Tenants so far: the newest version of each, and what they claim.
+
+Rebuilt by the watch's first listing after every start; nothing here is truth that could not be read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dezky_operator.crd.tenant import InvalidTenant, Tenant, parse
+from dezky_operator.kube.resources import FINALIZER
+
+PREFIX = "dezky.eu/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One Tenant as it was last seen. ``tenant`` is an InvalidTenant when the object can not be understood."""
+
+    raw: dict[str, Any]
+    tenant: Tenant | InvalidTenant
+
+    @property
+    def uid(self) -> str:
+        """The uid the API server gave the object."""
+        return str(self.raw["metadata"]["uid"])
+
+    @property
+    def version(self) -> str:
+        """The object's resourceVersion."""
+        return str(self.raw["metadata"]["resourceVersion"])
+
+    @property
+    def trigger(self) -> tuple[object, ...]:
+        """What of the object is a reason to reconcile. Our own status writes are none."""
+        metadata = self.raw["metadata"]
+        annotations = metadata.get("annotations") or {}
+        return (
+            metadata["uid"],
+            metadata.get("generation"),
+            metadata.get("deletionTimestamp"),
+            FINALIZER in (metadata.get("finalizers") or ()),
+            tuple(sorted(item for item in annotations.items() if item[0].startswith(PREFIX))),
+        )
+
+
+class TenantCache:
+    """The newest version of every Tenant by name."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+
+    def __len__(self) -> int:
+        """How many Tenants there are."""
+        return len(self._seen)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all Tenants, sorted."""
+        return sorted(self._seen)
+
+    def get(self, name: str) -> Seen | None:
+        """The Tenant ``name`` as last seen."""
+        return self._seen.get(name)
+
+    def put(self, raw: dict[str, Any]) -> tuple[Seen | None, Seen]:
+        """Take in a version of a Tenant; returns what was known before and what is known now.
+
+        An older version than the known one changes nothing: our own writes come back before the watch tells of them.
+        """
+        name = raw["metadata"]["name"]
+        known = self._seen.get(name)
+        new = Seen(raw=raw, tenant=_understood(raw))
+        if known is not None and known.uid == new.uid and newer(known.version, new.version):
+            return known, known
+        self._seen[name] = new
+        return known, new
+
+    def remove(self, name: str, uid: str) -> Seen | None:
+        """The Tenant with this uid is gone; a new one of the same name stays."""
+        known = self._seen.get(name)
+        if known is None or known.uid != uid:
+            return None
+        return self._seen.pop(name)
+
+    def tenants(self) -> list[Tenant]:
+        """Every Tenant that can be understood."""
+        return [seen.tenant for seen in self._seen.values() if isinstance(seen.tenant, Tenant)]
+
+
+def newer(version: str, other: str) -> bool:
+    """Whether ``version`` is later than ``other``: resourceVersions are comparable numbers since Kubernetes 1.35."""
+    return int(version) > int(other)
+
+
+def _understood(raw: dict[str, Any]) -> Tenant | InvalidTenant:
+    try:
+        return parse(raw)
+    except InvalidTenant as error:
+        return error

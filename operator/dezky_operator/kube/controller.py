@@ -1,0 +1,247 @@
+"""From an event to a reconciled Tenant: queue, workers, and the writes to the API server around one reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import msgspec
+import structlog
+from lightkube import ApiError
+
+from dezky_operator.config import ReconcileSettings
+from dezky_operator.crd.tenant import InvalidTenant, Tenant, TenantStatus
+from dezky_operator.kube.api import TenantApi
+from dezky_operator.kube.cache import Seen, TenantCache
+from dezky_operator.kube.events import EventPoster
+from dezky_operator.kube.patch import merge_patch
+from dezky_operator.kube.queue import Urgency, WorkQueue
+from dezky_operator.kube.records import RecordBook
+from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.tenant.life import TenantLife, World
+from dezky_operator.tenant.outcome import Notice, Outcome
+from dezky_operator.tenant.record import Record
+from dezky_operator.tenant.report import invalid_status
+
+log = structlog.get_logger(__name__)
+STUCK_AFTER = 900.0
+"""Seconds after which a reconcile counts as stuck: far beyond every timeout on its way."""
+
+
+class TenantController:
+    """Works on Tenants: one at a time per name, as many side by side as there are workers."""
+
+    def __init__(
+        self,
+        *,
+        api: TenantApi,
+        life: TenantLife,
+        records: RecordBook,
+        events: EventPoster,
+        cache: TenantCache,
+        queue: WorkQueue,
+        settings: ReconcileSettings,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._api, self._life, self._records, self._events = api, life, records, events
+        self._cache, self._queue, self._settings = cache, queue, settings
+        self._metrics, self._clock, self._jitter = metrics, clock, jitter
+        self._busy: dict[str, float] = {}
+
+    # -- events ---------------------------------------------------------------
+
+    def on_event(self, kind: str, raw: dict[str, Any]) -> None:
+        """Take in what the watch tells. Queues the Tenant when something changed that is a reason to reconcile."""
+        self._metrics.watch_last_event.set_to_current_time()
+        name = raw["metadata"]["name"]
+        if kind == "DELETED":
+            self._gone(name, raw["metadata"]["uid"])
+            return
+        before, now = self._cache.put(raw)
+        if before is None or before.trigger != now.trigger:
+            self._queue.add(name, _urgency(now, listed=not kind))
+            self._wake_rivals(before, now)
+
+    async def fetch(self, name: str) -> None:
+        """Read one Tenant past the watch and treat it as told by it."""
+        raw = await self._api.get(name)
+        if raw is not None:
+            self.on_event("MODIFIED", raw)
+        elif known := self._cache.get(name):
+            self._gone(name, known.uid)
+
+    def add_all(self) -> None:
+        """Have every Tenant looked at, for example since a credential changed."""
+        for name in self._cache.names:
+            self._queue.add(name, Urgency.CHANGE)
+
+    def stuck(self) -> str | None:
+        """Whether a reconcile hangs, for `/healthz`."""
+        now = self._clock()
+        hanging = [name for name, since in self._busy.items() if now - since > STUCK_AFTER]
+        return f"the reconcile of {min(hanging)} hangs" if hanging else None
+
+    # -- work -----------------------------------------------------------------
+
+    async def work(self) -> None:
+        """One worker: takes keys until the queue is closed."""
+        while (name := await self._queue.take()) is not None:
+            self._busy[name] = started = self._clock()
+            with structlog.contextvars.bound_contextvars(tenant=name):
+                outcome = await self._one(name)
+            del self._busy[name]
+            self._metrics.reconciles.labels("Tenant", outcome).inc()
+            self._metrics.reconcile_seconds.labels("Tenant").observe(self._clock() - started)
+            self._queue.done(name)
+
+    async def _one(self, name: str) -> str:
+        """Reconcile one Tenant; whatever happens, the worker goes on and the key comes back."""
+        try:
+            return await self._reconcile(name)
+        except ApiError as error:
+            if error.status.code == 409:
+                # Somebody changed the object meanwhile; the watch brings the new version, this is the belt to it.
+                self._queue.add_later(name, 1.0, Urgency.CHANGE)
+                return "conflict"
+            log.warning("api server refused", error=str(error))
+        except httpx2.HTTPError as error:
+            log.warning("api server did not answer", error=f"{type(error).__name__}: {error}")
+        except Exception:
+            # A defect of ours with one tenant must not stop the others: it is told, counted and tried again.
+            log.exception("reconcile broke")
+            self._queue.retry(name)
+            return "defect"
+        self._queue.retry(name)
+        return "api-error"
+
+    async def _reconcile(self, name: str) -> str:
+        seen = self._cache.get(name)
+        if seen is None:
+            self._queue.drop(name)
+            return "gone"
+        if isinstance(seen.tenant, InvalidTenant):
+            outcome = Outcome(status=invalid_status(seen.raw.get("status") or {}, seen.tenant))
+        else:
+            outcome = await self._life.reconcile(seen.tenant, self._world(name), Keeper(self, name))
+        await self._write(name, outcome)
+        self._schedule(name, outcome)
+        return "settled" if outcome.settled else "unsettled"
+
+    def _world(self, name: str) -> World:
+        others = tuple(tenant for tenant in self._cache.tenants() if tenant.metadata.name != name)
+        return World(others=others, records=self._records.all, unreadable=self._records.unreadable)
+
+    async def _write(self, name: str, outcome: Outcome) -> None:
+        """Write the status when it differs, then tell what happened."""
+        seen = self._cache.get(name)
+        if seen is None:
+            return
+        if outcome.status is not None:
+            patch = merge_patch(seen.raw.get("status") or {}, msgspec.to_builtins(outcome.status))
+            if patch:
+                self._cache.put(await self._api.patch_status(name, seen.version, patch))
+        for notice in outcome.notices:
+            await self._tell(name, seen.uid, notice)
+
+    async def _tell(self, name: str, uid: str, notice: Notice) -> None:
+        log.info("told", reason=notice.reason, text=notice.message)
+        await self._events.post(name=name, uid=uid, notice=notice)
+
+    def _schedule(self, name: str, outcome: Outcome) -> None:
+        if self._cache.get(name) is None:
+            self._queue.drop(name)
+        elif outcome.settled:
+            self._queue.forget(name)
+            pause = min(outcome.recheck or self._settings.resync_seconds, self._settings.resync_seconds)
+            self._queue.add_later(name, pause * (0.9 + 0.2 * self._jitter()))
+        else:
+            self._queue.retry(name, at_least=outcome.not_before)
+
+    # -- what other tenants notice -----------------------------------------------
+
+    def _gone(self, name: str, uid: str) -> None:
+        gone = self._cache.remove(name, uid)
+        if gone is None:
+            return
+        self._queue.drop(name)
+        self._metrics.forget_tenant(name)
+        self._wake_rivals(gone, None)
+
+    def _wake_rivals(self, before: Seen | None, now: Seen | None) -> None:
+        """Who lost a domain to this Tenant may get it now that the Tenant gave it up or is going."""
+        freed = _claimed(before) - _claimed(now)
+        if not freed:
+            return
+        for tenant in self._cache.tenants():
+            if freed & set(tenant.spec.domains):
+                self._queue.add(tenant.metadata.name)
+
+    # -- writes on behalf of a reconcile --------------------------------------------
+
+    async def hold(self, name: str) -> None:
+        """Put our finalizer on the Tenant before anything outside is made for it."""
+        seen = self._cache.get(name)
+        if seen is not None and not seen.trigger[3]:
+            self._cache.put(await self._api.hold(seen.raw))
+
+    async def release(self, name: str) -> None:
+        """Let the Tenant go."""
+        seen = self._cache.get(name)
+        if seen is None:
+            return
+        raw = await self._api.release(seen.raw)
+        if raw is None or not raw["metadata"].get("finalizers"):
+            self._gone(name, seen.uid)
+        else:
+            self._cache.put(raw)
+
+    async def keep(self, record: Record) -> None:
+        """Write the record of a deleted or restored tenant."""
+        await self._records.write(record)
+
+    async def forget(self, slug: str) -> None:
+        """Remove the record of a purged tenant."""
+        await self._records.remove(slug)
+
+
+class Keeper:
+    """The writes to the API server that one reconcile may need, bound to its Tenant."""
+
+    def __init__(self, controller: TenantController, name: str) -> None:
+        self._controller, self._name = controller, name
+
+    async def hold(self) -> None:
+        """Put our finalizer on the Tenant."""
+        await self._controller.hold(self._name)
+
+    async def release(self) -> None:
+        """Take our finalizer off the Tenant."""
+        await self._controller.release(self._name)
+
+    async def keep(self, record: Record) -> None:
+        """Write a record."""
+        await self._controller.keep(record)
+
+    async def forget(self) -> None:
+        """Remove the record of this Tenant's slug."""
+        await self._controller.forget(self._name)
+
+
+def _urgency(seen: Seen, *, listed: bool) -> Urgency:
+    tenant = seen.tenant
+    if isinstance(tenant, Tenant) and (tenant.metadata.deletion_timestamp or tenant.spec.suspended):
+        return Urgency.LOCK
+    return Urgency.ROUTINE if listed else Urgency.CHANGE
+
+
+def _claimed(seen: Seen | None) -> set[str]:
+    if seen is None or not isinstance(seen.tenant, Tenant) or seen.tenant.metadata.deletion_timestamp:
+        return set()
+    return set(seen.tenant.spec.domains)
+
+
+__all__ = ["Keeper", "TenantController", "TenantStatus"]

@@ -1,0 +1,20 @@
+"""The resources we read and write, typed as far as lightkube knows them."""
+
+from __future__ import annotations
+
+from lightkube.core.exceptions import ApiError
+from lightkube.generic_resource import create_global_resource
+
+GROUP = "dezky.eu"
+VERSION = "v1alpha1"
+FINALIZER = "dezky.eu/operator"
+LABEL_TENANT = "dezky.eu/tenant"
+LABEL_TENANT_ID = "dezky.eu/tenant-id"
+LABEL_RECORD = "dezky.eu/record"
+
+TenantResource = create_global_resource(GROUP, VERSION, "Tenant", "tenants")
+
+
+def is_status(error: ApiError, code: int) -> bool:
+    """Whether the API server answered with this HTTP status."""
+    return error.status.code == code

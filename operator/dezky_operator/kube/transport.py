@@ -1,0 +1,82 @@
+"""The way to the API server: one connection pool, every write counted and fenced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx2
+from lightkube import AsyncClient, KubeConfig
+from lightkube.config.client_adapter import verify_cluster
+from lightkube.config.kubeconfig import SingleConfig
+
+from dezky_operator.kube.lease import Fence
+from dezky_operator.telemetry.metrics import Metrics
+
+FIELD_MANAGER = "dezky-operator"
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+Wrap = Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport]
+"""Puts something between us and the wire; tests put faults there."""
+
+
+class NotTheWriter(httpx2.TransportError):
+    """A write to the API server was refused here: this process does not hold the Lease (any more)."""
+
+
+class FencedTransport(httpx2.AsyncBaseTransport):
+    """Passes reads; passes a write only while the Lease is held, never longer than it is."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, fence: Fence, metrics: Metrics) -> None:
+        self._inner, self._fence, self._metrics = inner, fence, metrics
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send ``request``. Raises NotTheWriter."""
+        if request.method in READS:
+            return await self._inner.handle_async_request(request)
+        what = resource_of(request.url.path)
+        if what != "leases":
+            left = self._fence.remaining()
+            if left <= 0:
+                raise NotTheWriter("this process does not hold the Lease, so it writes nothing")
+            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), min(left, 10.0))
+        self._metrics.kube_writes.labels(what).inc()
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+def resource_of(path: str) -> str:
+    """The resource (with its subresource) that an API path writes: ``tenants/status``, ``secrets``, ``leases``."""
+    parts = [part for part in path.split("/") if part]
+    del parts[: 2 if parts[:1] == ["api"] else 3]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        del parts[:2]
+    return f"{parts[0]}/{parts[2]}" if len(parts) > 2 else (parts[0] if parts else "")
+
+
+def cluster_config(kubeconfig: str | None) -> SingleConfig:
+    """Where the API server is: the named file, else the service account of the pod.
+
+    An exported ``KUBECONFIG`` is not looked at: many people have a production cluster in theirs.
+    Raises lightkube.ConfigError.
+    """
+    config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
+    found = config.get()
+    if found is None:
+        raise ValueError(f"{kubeconfig}: has no current context")
+    return found
+
+
+def connect(config: SingleConfig, *, fence: Fence, metrics: Metrics, wrap: Wrap = lambda inner: inner) -> AsyncClient:
+    """A client of the API server whose writes are fenced and counted."""
+    # A transport given to lightkube brings its own TLS: without this the cluster's CA and our certificate are unused.
+    tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+    wire = httpx2.AsyncHTTPTransport(verify=tls, limits=httpx2.Limits(max_connections=50, max_keepalive_connections=20))
+    return AsyncClient(
+        config=config,
+        timeout=httpx2.Timeout(10.0),
+        field_manager=FIELD_MANAGER,
+        trust_env=False,
+        transport=FencedTransport(wrap(wire), fence, metrics),
+    )

@@ -1,0 +1,123 @@
+"""The event source: kopf, in a thread and an event loop of its own.
+
+In the main thread kopf replaces the signal handlers, cancels every task made after its start and, after a stop by
+cancellation, ends the process with SIGKILL (facts/operator-practice.md 3, design 4). So it gets its own thread, is
+stopped by a flag only, and hands over names, nothing else: no rule lives in a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+import structlog
+from lightkube.config.kubeconfig import SingleConfig
+
+from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION
+
+log = structlog.get_logger(__name__)
+Sink = Callable[[str, dict[str, Any]], None]
+"""Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" for a listed object) and the object."""
+
+
+class EventSource:
+    """Watches Tenants and hands every event to ``sink`` in the loop that made this object."""
+
+    def __init__(self, config: SingleConfig, sink: Sink) -> None:
+        self._config, self._sink = config, sink
+        self._home = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+        self.failure: BaseException | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the watch still runs; a dead one never comes back."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the watch; returns when the thread is gone."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join, 20.0)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._operate())
+        except BaseException as error:  # noqa: BLE001 - the thread's last words: the main loop ends the process on them
+            self.failure = error
+        if not self._stop.is_set():
+            log.error("watch ended", error=repr(self.failure))
+
+    async def _operate(self) -> None:
+        await kopf.operator(
+            registry=self._registry(),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=True,
+            stop_flag=self._stop,
+            ready_flag=self._ready,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        # With a registry of its own kopf has no way to log in unless it is given one.
+        @kopf.on.login(registry=registry)
+        async def login(**_: object) -> kopf.ConnectionInfo:
+            return connection_info(self._config)
+
+        @kopf.on.event(GROUP, VERSION, "tenants", registry=registry)
+        async def tenant(event: Any, **_: object) -> None:
+            self._hand_over(event)
+
+        return registry
+
+    def _hand_over(self, event: Any) -> None:
+        try:
+            self._home.call_soon_threadsafe(self._sink, event["type"] or "", dict(event["object"]))
+        except RuntimeError:  # the main loop is closed: the process is ending
+            self._stop.set()
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # else it needs to list namespaces and CRDs; ours is known to be there
+    settings.posting.enabled = False
+    settings.persistence.finalizer = FINALIZER
+    settings.watching.server_timeout = 600.0
+    settings.watching.connect_timeout = 10.0
+    settings.watching.inactivity_timeout = 70.0  # bookmarks come every minute; a silent stream is a dead one
+    settings.process.ultimate_exiting_timeout = None  # else an exit timer kills this process
+    return settings
+
+
+def connection_info(config: SingleConfig) -> kopf.ConnectionInfo:
+    """The API server and our credential, from the same place as our own calls take them."""
+    cluster, user = config.cluster, config.user
+    token = user.token if user else None
+    if user and user.token_file:
+        token = config.abs_file(user.token_file).read_text(encoding="utf-8").strip()
+    return kopf.ConnectionInfo(
+        server=cluster.server,
+        ca_path=_path(config, cluster.certificate_auth),
+        ca_data=cluster.certificate_auth_data,
+        insecure=cluster.insecure,
+        token=token,
+        certificate_path=_path(config, user.client_cert) if user else None,
+        certificate_data=user.client_cert_data if user else None,
+        private_key_path=_path(config, user.client_key) if user else None,
+        private_key_data=user.client_key_data if user else None,
+    )
+
+
+def _path(config: SingleConfig, name: str | None) -> str | None:
+    return str(config.abs_file(name)) if name else None
