@@ -52,14 +52,14 @@ class _Section(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
     """A part of the file: keys in camelCase, unknown ones refused."""
 
 
-class SecretRef(_Section, kw_only=True):
+class SecretRef(_Section, frozen=True, kw_only=True):
     """A Secret in the operator's namespace, and the key in it."""
 
     name: DnsName
     key: str = "token"
 
 
-class AuthentikSettings(_Section, kw_only=True):
+class AuthentikSettings(_Section, frozen=True, kw_only=True):
     """Sign-in. ``public_url`` is what browsers use, where it differs from the operator's way in."""
 
     url: Url
@@ -70,7 +70,7 @@ class AuthentikSettings(_Section, kw_only=True):
     timeout_seconds: Positive = 10.0
 
 
-class StalwartSettings(_Section, kw_only=True):
+class StalwartSettings(_Section, frozen=True, kw_only=True):
     """Mail."""
 
     url: Url
@@ -81,7 +81,7 @@ class StalwartSettings(_Section, kw_only=True):
     timeout_seconds: Positive = 10.0
 
 
-class OcisSettings(_Section, kw_only=True):
+class OcisSettings(_Section, frozen=True, kw_only=True):
     """Files. The Secret holds `username:password` (Basic) or the client's secret (Oidc)."""
 
     url: Url
@@ -94,7 +94,7 @@ class OcisSettings(_Section, kw_only=True):
     timeout_seconds: Positive = 10.0
 
 
-class DnsSettings(_Section, kw_only=True):
+class DnsSettings(_Section, frozen=True, kw_only=True):
     """Where published records are looked up. Without servers the machine's own resolvers are asked."""
 
     servers: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class DnsSettings(_Section, kw_only=True):
     """How often a tenant with missing records is looked at again."""
 
 
-class LeaseSettings(_Section, kw_only=True):
+class LeaseSettings(_Section, frozen=True, kw_only=True):
     """The Lease that makes one process the writer. Seconds."""
 
     name: DnsName = "dezky-operator"
@@ -113,7 +113,7 @@ class LeaseSettings(_Section, kw_only=True):
     """The holder stops writing this long before its Lease would run out for others."""
 
 
-class ReconcileSettings(_Section, kw_only=True):
+class ReconcileSettings(_Section, frozen=True, kw_only=True):
     """How work is paced. Seconds."""
 
     workers: Count = 16
@@ -124,21 +124,21 @@ class ReconcileSettings(_Section, kw_only=True):
     credentials_check_seconds: Positive = 10.0
 
 
-class LogSettings(_Section, kw_only=True):
+class LogSettings(_Section, frozen=True, kw_only=True):
     """Log lines."""
 
     format: LogFormat = LogFormat.JSON
     level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
 
-class MetricsSettings(_Section, kw_only=True):
+class MetricsSettings(_Section, frozen=True, kw_only=True):
     """Where `/metrics`, `/healthz` and `/readyz` are served."""
 
     host: str = "0.0.0.0"  # noqa: S104 - the kubelet and Prometheus come from outside the pod
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9090
 
 
-class Settings(_Section, kw_only=True):
+class Settings(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
     installation_id: uuid.UUID

@@ -37,7 +37,7 @@ class _View(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     pass
 
 
-class Metadata(_View, kw_only=True):
+class Metadata(_View, frozen=True, kw_only=True):
     """Standard object metadata, as far as the operator uses it. Times are RFC 3339 text."""
 
     name: str
@@ -51,20 +51,20 @@ class Metadata(_View, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class PartnerRef(_View, kw_only=True):
+class PartnerRef(_View, frozen=True, kw_only=True):
     """`spec.partnerRef`."""
 
     name: str
 
 
-class AdminSpec(_View, kw_only=True):
+class AdminSpec(_View, frozen=True, kw_only=True):
     """`spec.admin`."""
 
     email: str
     name: str | None = None
 
 
-class Tile(_View, kw_only=True):
+class Tile(_View, frozen=True, kw_only=True):
     """A tile of the launcher."""
 
     title: str
@@ -72,7 +72,7 @@ class Tile(_View, kw_only=True):
     icon: str | None = None
 
 
-class BrandSpec(_View, kw_only=True):
+class BrandSpec(_View, frozen=True, kw_only=True):
     """`spec.brand`."""
 
     title: str | None = None
@@ -81,27 +81,27 @@ class BrandSpec(_View, kw_only=True):
     launcher_tiles: tuple[Tile, ...] = ()
 
 
-class SpaceSpec(_View, kw_only=True):
+class SpaceSpec(_View, frozen=True, kw_only=True):
     """One of `spec.files.spaces`."""
 
     name: str
     quota: str = "10Gi"
 
 
-class FilesSpec(_View, kw_only=True):
+class FilesSpec(_View, frozen=True, kw_only=True):
     """`spec.files`."""
 
     quota: str = "50Gi"
     spaces: tuple[SpaceSpec, ...] = ()
 
 
-class MailSpec(_View, kw_only=True):
+class MailSpec(_View, frozen=True, kw_only=True):
     """`spec.mail`."""
 
     mailbox_quota: str = "5Gi"
 
 
-class SuspensionSpec(_View, kw_only=True):
+class SuspensionSpec(_View, frozen=True, kw_only=True):
     """`spec.suspension`."""
 
     reason: str | None = None
@@ -109,7 +109,7 @@ class SuspensionSpec(_View, kw_only=True):
     hold_for: str | None = None
 
 
-class BillingSpec(_View, kw_only=True):
+class BillingSpec(_View, frozen=True, kw_only=True):
     """`spec.billing`."""
 
     customer_ref: str | None = None
@@ -118,7 +118,7 @@ class BillingSpec(_View, kw_only=True):
     cadence: str | None = None
 
 
-class TenantSpec(_View, kw_only=True):
+class TenantSpec(_View, frozen=True, kw_only=True):
     """`spec`."""
 
     display_name: str
@@ -139,7 +139,7 @@ class TenantSpec(_View, kw_only=True):
     billing: BillingSpec | None = None
 
 
-class PerSystem(_View, kw_only=True):
+class PerSystem(_View, frozen=True, kw_only=True):
     """A word or sentence for each system; None where there is nothing to say."""
 
     authentik: str | None = None
@@ -147,7 +147,7 @@ class PerSystem(_View, kw_only=True):
     ocis: str | None = None
 
 
-class IdentityStatus(_View, kw_only=True):
+class IdentityStatus(_View, frozen=True, kw_only=True):
     """`status.identity`."""
 
     group_id: str | None = None
@@ -160,7 +160,7 @@ class IdentityStatus(_View, kw_only=True):
     admin_signed_in: bool | None = None
 
 
-class DkimStatus(_View, kw_only=True):
+class DkimStatus(_View, frozen=True, kw_only=True):
     """A key of a domain."""
 
     selector: str
@@ -168,7 +168,7 @@ class DkimStatus(_View, kw_only=True):
     stage: str | None = None
 
 
-class DomainStatus(_View, kw_only=True):
+class DomainStatus(_View, frozen=True, kw_only=True):
     """One of `status.mail.domains`."""
 
     name: str
@@ -176,7 +176,7 @@ class DomainStatus(_View, kw_only=True):
     dkim: tuple[DkimStatus, ...] = ()
 
 
-class MailStatus(_View, kw_only=True):
+class MailStatus(_View, frozen=True, kw_only=True):
     """`status.mail`."""
 
     role_id: str | None = None
@@ -185,7 +185,7 @@ class MailStatus(_View, kw_only=True):
     domains: tuple[DomainStatus, ...] = ()
 
 
-class SpaceStatus(_View, kw_only=True):
+class SpaceStatus(_View, frozen=True, kw_only=True):
     """One of `status.files.spaces`. Quotas in bytes."""
 
     name: str
@@ -197,14 +197,14 @@ class SpaceStatus(_View, kw_only=True):
     quota_state: str | None = None
 
 
-class FilesStatus(_View, kw_only=True):
+class FilesStatus(_View, frozen=True, kw_only=True):
     """`status.files`."""
 
     group_id: str | None = None
     spaces: tuple[SpaceStatus, ...] = ()
 
 
-class LauncherStatus(_View, kw_only=True):
+class LauncherStatus(_View, frozen=True, kw_only=True):
     """`status.launcher`."""
 
     title: str | None = None
@@ -213,7 +213,7 @@ class LauncherStatus(_View, kw_only=True):
     tiles: tuple[Tile, ...] = ()
 
 
-class DnsStatus(_View, kw_only=True):
+class DnsStatus(_View, frozen=True, kw_only=True):
     """One of `status.dns`."""
 
     name: str
@@ -222,7 +222,7 @@ class DnsStatus(_View, kw_only=True):
     state: str | None = None
 
 
-class Detached(_View, kw_only=True):
+class Detached(_View, frozen=True, kw_only=True):
     """One of `status.detached`."""
 
     kind: str
@@ -230,14 +230,14 @@ class Detached(_View, kw_only=True):
     id: str | None = None
 
 
-class SecretRefStatus(_View, kw_only=True):
+class SecretRefStatus(_View, frozen=True, kw_only=True):
     """`status.secretRef`."""
 
     namespace: str | None = None
     name: str | None = None
 
 
-class PlannedStep(_View, kw_only=True):
+class PlannedStep(_View, frozen=True, kw_only=True):
     """One of `status.plan`."""
 
     key: str
@@ -247,7 +247,7 @@ class PlannedStep(_View, kw_only=True):
     reason: str | None = None
 
 
-class TenantStatus(_View, kw_only=True):
+class TenantStatus(_View, frozen=True, kw_only=True):
     """`status`. ``observed_generation`` has no default here so that it is always written."""
 
     observed_generation: int | None = None
@@ -272,7 +272,7 @@ class TenantStatus(_View, kw_only=True):
         return next((found for found in self.conditions if found.type == kind), None)
 
 
-class Tenant(_View, kw_only=True):
+class Tenant(_View, frozen=True, kw_only=True):
     """The whole object."""
 
     metadata: Metadata

@@ -4,6 +4,7 @@
 
     IntegrationError
     ├── Unreachable        no answer, or a 5xx that says nothing about the object; try again later
+    │   └── IdentityDown   no token can be had because the sign-in does not answer; the system itself may be well
     ├── RateLimited        429; `retry_after` seconds
     ├── AuthFailed         the credential itself is refused: the whole system stops until its Secret changes
     ├── NoPermission       the credential works, but not for this object
@@ -31,6 +32,10 @@ class IntegrationError(Exception):
 
 class Unreachable(IntegrationError):  # noqa: N818 - named after the state it reports, as conditions are
     """No answer, or one that says nothing about the object. A write may have been done: observe again."""
+
+
+class IdentityDown(Unreachable):
+    """Authentik gives no token for another system, and the last one has run out."""
 
 
 class RateLimited(IntegrationError):  # noqa: N818 - see Unreachable

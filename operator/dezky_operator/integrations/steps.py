@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class System(StrEnum):
@@ -57,8 +58,8 @@ class Ref:
 
 
 Scalar = str | int | float | bool | None
-Value = Scalar | Ref | Sequence["Value"] | Mapping["str | Ref", "Value"]
-"""What a body may hold: JSON, with Refs where ids are not known yet."""
+Value = Scalar | Ref | Sequence["Value"] | Mapping[Any, "Value"]
+"""What a body may hold: JSON, with Refs where ids are not known yet (also as keys, which are otherwise strings)."""
 
 
 def step_key(system: System, kind: str, key: str) -> str:
@@ -91,7 +92,7 @@ class Step:
     name: str
     reason: str
     target: str | Ref | None = None
-    body: Mapping[str | Ref, Value] = field(default_factory=dict)
+    body: Mapping[Any, Value] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     privileged: bool = True

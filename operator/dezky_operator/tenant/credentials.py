@@ -100,7 +100,7 @@ def removal(slug: str, *, after: tuple[str, ...]) -> Step:
 
 def _step(access: Access, changed: Mapping[str, Value], *, exists: bool) -> Step:
     name = secret_name(access.slug)
-    body: dict[str | Ref, Value] = {"slug": access.slug, "tenantId": access.tenant_id, "data": dict(changed)}
+    body: dict[str, Value] = {"slug": access.slug, "tenantId": access.tenant_id, "data": dict(changed)}
     return Step(
         system=System.KUBERNETES,
         kind="secret",

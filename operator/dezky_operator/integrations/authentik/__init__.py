@@ -1,0 +1,1 @@
+"""Sign-in: a tenant's groups, its own application, its brand and its first administrator in Authentik."""

@@ -1,0 +1,428 @@
+"""The difference between what Authentik has and what it must have, as steps. Pure.
+
+One small function per object; each answers with the steps and obstacles of that object alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dezky_operator.integrations.authentik.baseline import Baseline
+from dezky_operator.integrations.authentik.desired import (
+    ACCESS_VALIDITY,
+    DENY_ORDER,
+    REFRESH_VALIDITY,
+    USERS_ORDER,
+    Desired,
+    users_attributes,
+)
+from dezky_operator.integrations.authentik.model import (
+    USER_TENANT,
+    Binding,
+    Brand,
+    Group,
+    User,
+    owns_user,
+    path_of,
+)
+from dezky_operator.integrations.authentik.observe import Observed
+from dezky_operator.integrations.intent import TenantIntent
+from dezky_operator.integrations.ownership import Owner, owner_of
+from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb, step_key
+
+Found = Step | Obstacle
+USERS_GROUP = Ref(System.AUTHENTIK, "group", "users")
+ADMINS_GROUP = Ref(System.AUTHENTIK, "group", "admins")
+PROVIDER = Ref(System.AUTHENTIK, "provider", "main")
+APPLICATION = Ref(System.AUTHENTIK, "application", "main")
+ADMIN = Ref(System.AUTHENTIK, "user", "admin")
+
+
+def plan(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Plan:
+    """Everything still to do, in a fixed order."""
+    if not desired.exists:
+        return _plan(_purge(intent, observed))
+    return _plan(
+        found
+        for part in (
+            _groups(intent, baseline, desired, observed),
+            _provider(intent, desired, observed),
+            _application(intent, desired, observed),
+            _bindings(baseline, desired, observed),
+            _brand(intent, baseline, desired, observed),
+            _admin(intent, baseline, desired, observed),
+        )
+        for found in part
+    )
+
+
+def _plan(found: Iterator[Found]) -> Plan:
+    both = list(found)
+    return Plan(
+        tuple(item for item in both if isinstance(item, Step)),
+        tuple(item for item in both if isinstance(item, Obstacle)),
+    )
+
+
+def _step(kind: str, key: str, verb: Verb, *, name: str, reason: str, **more: Any) -> Step:
+    return Step(system=System.AUTHENTIK, kind=kind, key=key, verb=verb, name=name, reason=reason, **more)
+
+
+def _foreign(what: str, owner: Owner, intent: TenantIntent) -> Obstacle:
+    return Obstacle(
+        system=System.AUTHENTIK,
+        reason="ForeignObject",
+        message=f"Authentik's {what} exists and {owner.sentence}. It is not touched. {owner.way_out(intent.adoption)}",
+    )
+
+
+# -- groups -------------------------------------------------------------------
+
+
+def _groups(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
+    parents = {baseline.tenants_group} if desired.under_tenants else set()
+    yield from _group(intent, "users", intent.users_group, observed.users_group, parents, "Everybody in the tenant.")
+    users = observed.users_group.pk if observed.users_group else USERS_GROUP
+    yield from _group(
+        intent, "admins", intent.admins_group, observed.admins_group, {users}, "The tenant's administrators."
+    )
+
+
+def _group(
+    intent: TenantIntent, role: str, name: str, found: Group | None, parents: set[Any], reason: str
+) -> Iterator[Found]:
+    attributes = users_attributes(intent, role)
+    if found is None:
+        body: dict[str, Value] = {"name": name, "parents": list(parents), "attributes": attributes}
+        yield _step("group", role, Verb.CREATE, name=name, reason=reason, body=body)
+        return
+    owner = owner_of(found.mark, f"{intent.mark}:{role}", intent)
+    if not owner.takeable(intent.adoption):
+        yield _foreign(f"group {name}", owner, intent)
+        return
+    changes: dict[str, Value] = {}
+    if missing := [parent for parent in parents if parent not in (found.parents or ())]:
+        changes["parents"] = [*(found.parents or ()), *missing]
+    if any(found.attributes.get(key) != value for key, value in attributes.items()):
+        changes["attributes"] = {**found.attributes, **attributes}
+    if found.is_superuser:
+        changes["is_superuser"] = False
+    if changes:
+        yield _update("group", role, name, found.pk, changes)
+
+
+def _update(kind: str, key: str, name: str, target: str, changes: Mapping[str, Value], reason: str = "") -> Step:
+    return _step(
+        kind,
+        key,
+        Verb.UPDATE,
+        name=name,
+        target=target,
+        body=dict(changes),
+        fields=tuple(sorted(changes)),
+        reason=reason or "Changed by another hand, or declared anew.",
+    )
+
+
+# -- provider and application ------------------------------------------------------
+
+
+def _provider(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+    name, want, found = intent.application, desired.provider, observed.provider
+    wanted: dict[str, Any] = {
+        "authorization_flow": want.authorization_flow,
+        "invalidation_flow": want.invalidation_flow,
+        "signing_key": want.signing_key,
+        "property_mappings": sorted(want.property_mappings),
+        "redirect_uris": [msgspec.to_builtins(uri) for uri in want.redirect_uris],
+        "grant_types": sorted(want.grant_types),
+        "client_id": intent.application,
+        "client_type": "confidential",
+        "sub_mode": "user_uuid",
+        "issuer_mode": "per_provider",
+        "access_token_validity": ACCESS_VALIDITY,
+        "refresh_token_validity": REFRESH_VALIDITY,
+    }
+    if found is None:
+        reason = "The tenant's own OAuth2 client."
+        yield _step("provider", "main", Verb.CREATE, name=name, reason=reason, body={"name": name, **wanted})
+        return
+    # A provider has nowhere to put a mark: it is ours when our application uses it, or when none does and both of its
+    # names are ours, which is what a crash between the two leaves behind.
+    ours = found.assigned_application_slug in {None, intent.application} and found.client_id == intent.application
+    if not ours:
+        yield Obstacle(
+            system=System.AUTHENTIK,
+            reason="ForeignObject",
+            message=f"Authentik's provider {name} exists and is not this tenant's (client {found.client_id}, application "
+            f"{found.assigned_application_slug}). It is not touched. Rename it, or choose another name for the tenant.",
+        )
+        return
+    actual = msgspec.to_builtins(found)
+    changes = {key: value for key, value in wanted.items() if not _same(value, actual[key])}
+    if changes:
+        yield _update("provider", "main", name, str(found.pk), changes)
+
+
+def _same(wanted: object, actual: object) -> bool:
+    """Lists of a provider are sets: their order means nothing and may change by itself."""
+    if isinstance(wanted, list) and isinstance(actual, list | tuple):
+        return sorted(map(_sortable, wanted)) == sorted(map(_sortable, actual))
+    return wanted == actual
+
+
+def _sortable(value: object) -> str:
+    return repr(sorted(value.items())) if isinstance(value, dict) else repr(value)
+
+
+def _application(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+    slug, found = intent.application, observed.application
+    provider: int | Ref = observed.provider.pk if observed.provider else PROVIDER
+    wanted: dict[str, Value] = {
+        "name": intent.display_name,
+        "provider": provider,
+        "policy_engine_mode": "all",
+        "group": "Dezky",
+        "meta_launch_url": desired.launch_url,
+        "meta_publisher": intent.mark,
+    }
+    if found is None:
+        reason = "What the tenant's people sign in to."
+        yield _step("application", "main", Verb.CREATE, name=slug, reason=reason, body={"slug": slug, **wanted})
+        return
+    owner = owner_of(found.meta_publisher or None, intent.mark, intent)
+    if not owner.takeable(intent.adoption):
+        yield _foreign(f"application {slug}", owner, intent)
+        return
+    actual = msgspec.to_builtins(found)
+    changes = {key: value for key, value in wanted.items() if actual[key] != value}
+    if changes:
+        yield _update("application", "main", slug, slug, changes)
+
+
+def _bindings(baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
+    """Exactly two: the tenant's group gets in, and the deny policy that a suspension turns on."""
+    target: str | Ref = (
+        observed.application.pk if observed.application else Ref(System.AUTHENTIK, "application", "main", "pk")
+    )
+    group: str | Ref = observed.users_group.pk if observed.users_group else USERS_GROUP
+    users = [found for found in observed.bindings if found.group is not None and found.group == group]
+    denies = [found for found in observed.bindings if found.policy == baseline.deny_policy]
+    allow = {"target": target, "group": group, "order": USERS_ORDER, "enabled": True, "negate": False}
+    deny = {
+        "target": target,
+        "policy": baseline.deny_policy,
+        "order": DENY_ORDER,
+        "enabled": desired.denied,
+        "negate": False,
+    }
+    yield from _binding("users", users, allow, "Only the tenant's group gets in.")
+    yield from _binding("deny", denies, deny, "Locks everybody out while it is on.")
+
+
+def _binding(key: str, found: list[Binding], wanted: Mapping[str, Value], reason: str) -> Iterator[Found]:
+    name = f"binding {key}"
+    if not found:
+        yield _step("binding", key, Verb.CREATE, name=name, reason=reason, body=dict(wanted))
+        return
+    first, *surplus = found
+    differing = [field for field in ("order", "enabled", "negate") if getattr(first, field) != wanted[field]]
+    if differing:
+        yield _step(
+            "binding", key, Verb.UPDATE, name=name, reason=reason, target=first.pk, body=dict(wanted),
+            fields=tuple(differing),
+        )  # fmt: skip
+    for number, extra in enumerate(surplus, start=2):
+        yield _step(
+            "binding",
+            f"{key}-{number}",
+            Verb.DELETE,
+            name=name,
+            target=extra.pk,
+            reason="A second one of the same kind.",
+        )
+
+
+# -- brand ------------------------------------------------------------------------------
+
+
+def _brand(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
+    want, found = desired.brand, observed.brand
+    if want is None:
+        return
+    if found is not None:
+        owner = owner_of(found.mark, f"{intent.mark}:brand", intent)
+        if not owner.takeable(intent.adoption):
+            yield _foreign(f"brand {found.domain}", owner, intent)
+            return
+    application: str | Ref = (
+        observed.application.pk if observed.application else Ref(System.AUTHENTIK, "application", "main", "pk")
+    )
+    wanted: dict[str, Value] = {
+        "branding_title": want.title,
+        "branding_logo": want.logo_url or "",
+        "branding_custom_css": _css(want.primary_color),
+        "default_application": application,
+        **dict(baseline.brand_flows),
+    }
+    attributes = {"dezky.eu/mark": f"{intent.mark}:brand", "dezky.eu/tenant": intent.slug}
+    if found is None:
+        body: dict[str, Value] = {"domain": want.host, "attributes": attributes, **_given(wanted)}
+        yield _step("brand", "main", Verb.CREATE, name=want.host, reason="The tenant's own sign-in page.", body=body)
+        return
+    yield from _brand_update(found, wanted, attributes)
+
+
+def _brand_update(found: Brand, wanted: Mapping[str, Value], attributes: Mapping[str, str]) -> Iterator[Found]:
+    actual = msgspec.to_builtins(found)
+    changes = {key: value for key, value in wanted.items() if actual[key] != value}
+    # An empty logo stands for Authentik's own: what it was before is then as good.
+    if not wanted["branding_logo"]:
+        changes.pop("branding_logo", None)
+    if any(found.attributes.get(key) != value for key, value in attributes.items()):
+        changes["attributes"] = {**found.attributes, **attributes}
+    if changes:
+        yield _update("brand", "main", found.domain, found.brand_uuid, changes)
+
+
+def _given(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {key: value for key, value in values.items() if isinstance(value, Ref) or value not in (None, "")}
+
+
+def _css(color: str | None) -> str:
+    """The main colour, where Authentik's own style sheet takes it from."""
+    return f":root {{ --ak-accent: {color}; --pf-global--primary-color--100: {color}; }}" if color else ""
+
+
+# -- the administrator -----------------------------------------------------------------------
+
+
+def _admin(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
+    want, found = desired.admin, observed.admin
+    if want is None:
+        return
+    if found is None:
+        body: dict[str, Value] = {
+            "username": want.username,
+            "email": want.email,
+            "name": want.name,
+            "path": path_of(intent),
+            "attributes": {"dezky": {"tenant": intent.slug}, USER_TENANT: str(intent.tenant_id)},
+            "is_active": True,
+        }
+        yield _step("user", "admin", Verb.CREATE, name=want.username, reason="The first administrator.", body=body)
+    elif refusal := _untouchable(found, baseline):
+        yield Obstacle(system=System.AUTHENTIK, reason="ForeignObject", message=refusal)
+        return
+    yield from _memberships(want.username, found, observed)
+    if intent.recovery_link_due and (found is None or owns_user(intent, found)):
+        yield _step(
+            "recovery-link",
+            "admin",
+            Verb.CREATE,
+            name=want.username,
+            target=str(found.pk) if found else ADMIN,
+            reason="The first administrator signs in with it and sets a password.",
+            # Groups first: a link used at once must lead into the tenant.
+            after=(
+                step_key(System.AUTHENTIK, "membership", "users"),
+                step_key(System.AUTHENTIK, "membership", "admins"),
+            ),
+        )
+
+
+def _untouchable(user: User, baseline: Baseline) -> str | None:
+    """Why the operator never touches this user; None when it may be joined to the tenant's groups."""
+    kept_out = "It is not touched: give the tenant another administrator."
+    if user.is_superuser:
+        return f"Authentik's user {user.username} is a superuser. {kept_out}"
+    if user.type == "internal_service_account":
+        return f"Authentik's user {user.username} is an internal service account. {kept_out}"
+    if baseline.platform_admins in (user.groups or ()):
+        return f"Authentik's user {user.username} is an administrator of the platform. {kept_out}"
+    return None
+
+
+def _memberships(username: str, user: User | None, observed: Observed) -> Iterator[Found]:
+    for role, group, ref in (
+        ("users", observed.users_group, USERS_GROUP),
+        ("admins", observed.admins_group, ADMINS_GROUP),
+    ):
+        if user is not None and group is not None and group.pk in (user.groups or ()):
+            continue
+        yield _step(
+            "membership",
+            role,
+            Verb.GRANT,
+            name=username,
+            target=group.pk if group else ref,
+            body={"pk": str(user.pk) if user else ADMIN},
+            reason=f"The first administrator belongs to the tenant's {role}.",
+        )
+
+
+# -- purge ---------------------------------------------------------------------------------------
+
+
+def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
+    """Users first (their events were ingested), then application, provider, groups from the child up, brand."""
+    if blocked := _shared_users(intent, observed):
+        yield blocked
+        return
+    own = [user for user in observed.users if owns_user(intent, user) and not user.is_superuser]
+    keys = []
+    for user in own:
+        step = _step("user", str(user.pk), Verb.DELETE, name=user.username, target=str(user.pk), reason="Purged.")
+        keys.append(step.id)
+        yield step
+    before = tuple(keys)
+    application, provider = observed.application, observed.provider
+    if application and application.meta_publisher == intent.mark:
+        yield _removal("application", "main", application.slug, application.slug, before)
+    if (
+        provider
+        and provider.client_id == intent.application
+        and _removable(provider.assigned_application_slug, intent, observed)
+    ):
+        yield _removal("provider", "main", provider.name, str(provider.pk), (*before, APPLICATION.step))
+        if observed.service_user:
+            user = observed.service_user
+            yield _removal("user", str(user.pk), user.username, str(user.pk), (PROVIDER.step,))
+    if observed.brand and observed.brand.mark == f"{intent.mark}:brand":
+        yield _removal("brand", "main", observed.brand.domain, observed.brand.brand_uuid, before)
+    if observed.admins_group and observed.admins_group.mark == f"{intent.mark}:admins":
+        yield _removal("group", "admins", intent.admins_group, observed.admins_group.pk, (*before, APPLICATION.step))
+    if observed.users_group and observed.users_group.mark == f"{intent.mark}:users":
+        after = (*before, APPLICATION.step, ADMINS_GROUP.step)
+        yield _removal("group", "users", intent.users_group, observed.users_group.pk, after)
+
+
+def _removable(assigned: str | None, intent: TenantIntent, observed: Observed) -> bool:
+    """A provider goes when our own application holds it, or none does."""
+    ours = observed.application is not None and observed.application.meta_publisher == intent.mark
+    return assigned is None or (assigned == intent.application and ours)
+
+
+def _removal(kind: str, key: str, name: str, target: str, after: tuple[str, ...]) -> Step:
+    return _step(kind, key, Verb.DELETE, name=name, target=target, reason="Purged.", after=after)
+
+
+def _shared_users(intent: TenantIntent, observed: Observed) -> Obstacle | None:
+    """Users of ours who are also another tenant's people: destroying them would take something from that tenant."""
+    others = {group.pk for group in observed.others_groups if _another_tenant(group, intent)}
+    shared = sorted(user.username for user in observed.users if others.intersection(user.groups or ()))
+    if not shared:
+        return None
+    return Obstacle(
+        system=System.AUTHENTIK,
+        reason="PurgeBlocked",
+        message=f"These users also belong to another tenant and would be destroyed: {', '.join(shared)}. "
+        "Take them out of the other tenant's group, or move them out of the path of this tenant.",
+    )
+
+
+def _another_tenant(group: Group, intent: TenantIntent) -> bool:
+    return bool(group.mark) and str(group.mark).startswith("dezky:") and not str(group.mark).startswith(intent.mark)

@@ -1,0 +1,1 @@
+"""DNS: what has to be published for a tenant, and whether it is."""

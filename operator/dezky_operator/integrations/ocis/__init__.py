@@ -1,0 +1,1 @@
+"""Files: a tenant's group and spaces in ownCloud Infinite Scale."""

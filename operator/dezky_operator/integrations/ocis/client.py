@@ -1,0 +1,184 @@
+"""OCIS's LibreGraph API, as far as a tenant needs it (facts/ocis.md 2).
+
+What is special: bodies are decoded strictly, so nothing extra may be sent; a duplicate id is a 500; a 401, 403 or 500 may
+mean a refused credential, so one shared question (`/me`) decides; composite ids are never sent, only our bare UUIDs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from dezky_operator.integrations.connection import Connection
+from dezky_operator.integrations.errors import (
+    AlreadyExists,
+    AuthFailed,
+    IntegrationError,
+    NoPermission,
+    NotFound,
+    Rejected,
+    Unreachable,
+)
+from dezky_operator.integrations.ocis.model import Drive, Group, Me
+from dezky_operator.integrations.steps import System
+
+T = TypeVar("T")
+GRAPH = "/graph/v1.0"
+BETA = "/graph/v1beta1"
+
+
+class OcisClient:
+    """Reads and writes groups and spaces. Raises IntegrationError."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asking = asyncio.Lock()
+        self._good: str | None = None
+
+    async def me(self) -> Me:
+        """The operator's own user. A refused credential shows itself here, as 401, 403 or 500."""
+        answer = await self._connection.send("GET", f"{GRAPH}/me", op="me.get", write=False)
+        if answer.status_code in {401, 403, 500}:
+            raise self._connection.refuse(await self._connection.credential())
+        await self._check(answer, "its own user")
+        return _parsed(answer, Me)
+
+    async def group(self, name: str) -> Group | None:
+        """The group of this name; OCIS looks groups up by name as well as by id."""
+        answer = await self._send("GET", f"{GRAPH}/groups/{quote(name, safe='')}", op="group.get", what=f"group {name}")
+        return None if answer.status_code == 404 else _parsed(answer, Group)
+
+    async def create_group(self, name: str) -> Group:
+        """Make a group. Raises AlreadyExists."""
+        body = {"displayName": name}
+        answer = await self._send("POST", f"{GRAPH}/groups", op="group.create", what=f"group {name}", body=body)
+        return _parsed(answer, Group)
+
+    async def delete_group(self, key: str) -> None:
+        """Remove a group; gone already is done. Its grants must be gone before: they would stay without a name."""
+        await self._send("DELETE", f"{GRAPH}/groups/{key}", op="group.delete", what=f"group {key}")
+
+    async def drive(self, key: uuid.UUID | str) -> Drive | None:
+        """One space with its grants, disabled ones too; None when there is none."""
+        answer = await self._send("GET", f"{BETA}/drives/{key}", op="drive.get", what=f"space {key}")
+        return None if answer.status_code == 404 else _parsed(answer, Drive)
+
+    async def create_drive(self, body: Mapping[str, Any]) -> Drive:
+        """Make a space under our own id. Raises AlreadyExists, also when it exists disabled."""
+        answer = await self._send("POST", f"{GRAPH}/drives", op="drive.create", what=f"space {body['name']}", body=body)
+        return _parsed(answer, Drive)
+
+    async def patch_drive(self, key: str, body: Mapping[str, Any]) -> None:
+        """Change fields of a space. A negative quota is never sent: it poisons the space."""
+        await self._change("PATCH", key, op="drive.update", body=body)
+
+    async def restore_drive(self, key: str) -> None:
+        """Enable a disabled space; repeatable. The empty object is needed: an empty body is refused."""
+        await self._change("PATCH", key, op="drive.restore", body={}, headers={"Restore": "T"})
+
+    async def disable_drive(self, key: str) -> None:
+        """Disable a space and its links; repeatable."""
+        await self._change("DELETE", key, op="drive.disable")
+
+    async def purge_drive(self, key: str) -> None:
+        """Destroy a disabled space for good; gone already is done."""
+        path = f"{GRAPH}/drives/{key}"
+        await self._send("DELETE", path, op="drive.purge", what=f"space {key}", headers={"Purge": "T"})
+
+    async def invite(self, drive: str, group: str, role: str) -> None:
+        """Give a group a role on a space; a grant that is there already gets the role."""
+        body = {"recipients": [{"objectId": group, "@libre.graph.recipient.type": "group"}], "roles": [role]}
+        path = f"{BETA}/drives/{drive}/root"
+        try:
+            await self._send("POST", f"{path}/invite", op="grant.create", what=f"the grant on space {drive}", body=body)
+        except AlreadyExists:
+            await self._send(
+                "PATCH", f"{path}/permissions/g:{group}", op="grant.update", what=f"the grant on space {drive}",
+                body={"roles": [role]},
+            )  # fmt: skip
+
+    async def revoke(self, drive: str, permission: str) -> None:
+        """Take a grant away. Only what was seen: an absent one is a 500."""
+        path = f"{BETA}/drives/{drive}/root/permissions/{permission}"
+        await self._send("DELETE", path, op="grant.delete", what=f"the grant on space {drive}")
+
+    async def _change(
+        self,
+        method: str,
+        key: str,
+        *,
+        op: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        answer = await self._send(
+            method, f"{GRAPH}/drives/{key}", op=op, what=f"space {key}", body=body, headers=headers
+        )
+        if answer.status_code == 404:
+            raise NotFound(System.OCIS, f"OCIS has no space {key}.")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        op: str,
+        what: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
+        """Send; a 404 is returned, every other refusal raised."""
+        write = method != "GET"
+        answer = await self._connection.send(method, path, op=op, write=write, json=body, headers=headers)
+        if answer.status_code != 404:
+            await self._check(answer, what)
+        return answer
+
+    async def _check(self, answer: httpx2.Response, what: str) -> None:
+        status = answer.status_code
+        if status < 300:
+            return
+        code, message = _error(answer)
+        if status == 409 or (status == 500 and "already exists" in message):
+            raise AlreadyExists(System.OCIS, f"OCIS has {what} already.")
+        if status in {401, 403, 500}:
+            raise await self._refused(what, status)
+        if status in {400, 501}:
+            raise Rejected(System.OCIS, f"OCIS refused {what}: {code}.")
+        raise Unreachable(System.OCIS, f"OCIS failed at {what} (HTTP {status}).")
+
+    async def _refused(self, what: str, status: int) -> IntegrationError:
+        """Bad credential, missing right, or a plain failure? One question, asked once for all that wait."""
+        credential = await self._connection.credential()
+        async with self._asking:
+            if self._good != credential.version or status == 401:
+                try:
+                    await self.me()
+                except AuthFailed as refused:
+                    return refused
+                self._good = credential.version
+        if status == 500:
+            return Unreachable(System.OCIS, f"OCIS failed at {what} (HTTP 500).")
+        return NoPermission(System.OCIS, f"OCIS does not let the operator change {what}. Give its user the role Admin.")
+
+
+def _parsed(answer: httpx2.Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Rejected(System.OCIS, f"OCIS's {kind.__name__} has an unknown form: {error}.") from error
+
+
+def _error(answer: httpx2.Response) -> tuple[str, str]:
+    """Code and message of LibreGraph's error object."""
+    try:
+        document = msgspec.json.decode(answer.content).get("error", {})
+        return str(document.get("code", "")), str(document.get("message", ""))
+    except (msgspec.DecodeError, AttributeError):
+        return "", ""

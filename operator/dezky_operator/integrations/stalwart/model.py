@@ -1,0 +1,91 @@
+"""Stalwart's objects as far as we read them (facts/stalwart.md 2.3 to 2.6), parsed at the edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+DISABLE_LOGIN = {"authenticate": True}
+"""What a role's ``disabledPermissions`` must hold so that nobody with the role can log in (facts/stalwart.md 11.5)."""
+
+
+class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    pass
+
+
+class Variant(_Object, frozen=True, kw_only=True):
+    """A union that only its variant matters of."""
+
+    type: str = msgspec.field(name="@type", default="")
+
+
+class Domain(_Object, frozen=True, kw_only=True):
+    """A mail domain. ``description`` holds our mark, ``dns_zone_file`` what to publish."""
+
+    id: str
+    name: str
+    description: str | None = None
+    is_enabled: bool = True
+    allow_relaying: bool = False
+    dkim_management: Variant = Variant()
+    dns_zone_file: str = ""
+
+
+class DkimKey(_Object, frozen=True, kw_only=True):
+    """A signing key; the private half never comes back. Belongs to whoever its domain belongs to."""
+
+    id: str
+    type: str = msgspec.field(name="@type", default="")
+    domain_id: str
+    selector: str
+    stage: str = "pending"
+
+
+class Role(_Object, frozen=True, kw_only=True):
+    """A role. ``description`` is not unique and holds our mark."""
+
+    id: str
+    description: str | None = None
+    role_ids: dict[str, bool] = {}
+    enabled_permissions: dict[str, bool] = {}
+    disabled_permissions: dict[str, bool] = {}
+
+
+class Roles(_Object, frozen=True, kw_only=True):
+    """The roles of an account: a built-in set, or ``Custom`` with ids."""
+
+    type: str = msgspec.field(name="@type", default="User")
+    role_ids: dict[str, bool] = {}
+
+
+class Account(_Object, frozen=True, kw_only=True):
+    """A mailbox (or group). ``name`` is the part of the address before the @."""
+
+    id: str
+    type: str = msgspec.field(name="@type", default="User")
+    name: str
+    domain_id: str
+    description: str | None = None
+    roles: Roles = Roles()
+    quotas: dict[str, int] = {}
+    used_disk_quota: int = 0
+
+
+class MailingList(_Object, frozen=True, kw_only=True):
+    """A list. Belongs to whoever its domain belongs to."""
+
+    id: str
+    name: str
+    domain_id: str
+
+
+class Authentication(_Object, frozen=True, kw_only=True):
+    """The singleton that tells which roles an ordinary user has."""
+
+    default_user_role_ids: dict[str, bool] = {}
+
+
+def as_json(value: Any) -> Any:
+    """An object as Stalwart writes it."""
+    return msgspec.to_builtins(value)
