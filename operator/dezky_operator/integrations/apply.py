@@ -7,7 +7,7 @@ is safe to repeat, and the next reconcile observes what is there and plans the r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -52,11 +52,17 @@ class Applied:
         return [error for key, error in sorted(self.failed.items()) if error.system is system or key.startswith(system)]
 
 
-async def apply(plan: Plan, performers: Mapping[System, Performer], recorder: Recorder) -> Applied:
+async def apply(
+    plan: Plan,
+    performers: Mapping[System, Performer],
+    recorder: Recorder,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Applied:
     """Carry out every step of ``plan`` whose prerequisites are met; returns what was done, what failed, what waited.
 
     Prerequisites that are not in the plan count as met: their object exists already. A cycle is a programming error and
-    raises ValueError before anything is written.
+    raises ValueError before anything is written. Once ``stopping`` says so no step begins; those begun are finished.
     """
     applied = Applied()
     waiting = {step.id: step for step in plan.steps}
@@ -64,7 +70,7 @@ async def apply(plan: Plan, performers: Mapping[System, Performer], recorder: Re
     running: dict[asyncio.Task[Outputs], Step] = {}
     try:
         while waiting or running:
-            for step in _ready(waiting, running.values()):
+            for step in [] if stopping() else _ready(waiting, running.values()):
                 del waiting[step.id]
                 running[asyncio.create_task(_one(step, performers, recorder, applied))] = step
             if not running:
@@ -72,6 +78,7 @@ async def apply(plan: Plan, performers: Mapping[System, Performer], recorder: Re
             finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
                 _settle(running.pop(task), task, applied, waiting)
+        applied.skipped += waiting.values()
     finally:
         # Cancelled or broken from inside: what is on the wire may land, nothing new starts.
         for task in running:

@@ -9,6 +9,7 @@ import httpx2
 from lightkube import ApiError, AsyncClient
 from lightkube.config.client_adapter import user_auth, verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import User
 from lightkube.types import PatchType
 
 from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION, TenantResource, is_status
@@ -26,7 +27,7 @@ class TenantApi:
         self._reader = httpx2.AsyncClient(
             base_url=config.cluster.server,
             auth=user_auth(config.user),
-            verify=verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False),
+            verify=verify_cluster(config.cluster, config.user or User(), config.abs_file, trust_env=False),
             trust_env=False,
             timeout=10.0,
         )

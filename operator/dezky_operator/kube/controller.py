@@ -12,7 +12,7 @@ import structlog
 from lightkube import ApiError
 
 from dezky_operator.config import ReconcileSettings
-from dezky_operator.crd.tenant import InvalidTenant, Tenant, TenantStatus
+from dezky_operator.crd.tenant import InvalidTenant, Tenant
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.events import EventPoster
@@ -23,7 +23,6 @@ from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.life import TenantLife, World
 from dezky_operator.tenant.outcome import Notice, Outcome
 from dezky_operator.tenant.record import Record
-from dezky_operator.tenant.report import invalid_status
 
 log = structlog.get_logger(__name__)
 STUCK_AFTER = 900.0
@@ -124,7 +123,7 @@ class TenantController:
             self._queue.drop(name)
             return "gone"
         if isinstance(seen.tenant, InvalidTenant):
-            outcome = Outcome(status=invalid_status(seen.raw.get("status") or {}, seen.tenant))
+            outcome = self._life.unreadable(seen.raw, seen.tenant)
         else:
             outcome = await self._life.reconcile(seen.tenant, self._world(name), Keeper(self, name))
         await self._write(name, outcome)
@@ -242,6 +241,3 @@ def _claimed(seen: Seen | None) -> set[str]:
     if seen is None or not isinstance(seen.tenant, Tenant) or seen.tenant.metadata.deletion_timestamp:
         return set()
     return set(seen.tenant.spec.domains)
-
-
-__all__ = ["Keeper", "TenantController", "TenantStatus"]

@@ -8,6 +8,7 @@ import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import User
 
 from dezky_operator.kube.lease import Fence
 from dezky_operator.telemetry.metrics import Metrics
@@ -71,7 +72,7 @@ def cluster_config(kubeconfig: str | None) -> SingleConfig:
 def connect(config: SingleConfig, *, fence: Fence, metrics: Metrics, wrap: Wrap = lambda inner: inner) -> AsyncClient:
     """A client of the API server whose writes are fenced and counted."""
     # A transport given to lightkube brings its own TLS: without this the cluster's CA and our certificate are unused.
-    tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+    tls = verify_cluster(config.cluster, config.user or User(), config.abs_file, trust_env=False)
     wire = httpx2.AsyncHTTPTransport(verify=tls, limits=httpx2.Limits(max_connections=50, max_keepalive_connections=20))
     return AsyncClient(
         config=config,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -105,7 +106,7 @@ def connection_info(config: SingleConfig) -> kopf.ConnectionInfo:
     cluster, user = config.cluster, config.user
     token = user.token if user else None
     if user and user.token_file:
-        token = config.abs_file(user.token_file).read_text(encoding="utf-8").strip()
+        token = Path(config.abs_file(user.token_file)).read_text(encoding="utf-8").strip()
     return kopf.ConnectionInfo(
         server=cluster.server,
         ca_path=_path(config, cluster.certificate_auth),

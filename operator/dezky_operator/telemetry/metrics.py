@@ -66,3 +66,10 @@ class Metrics:
             ["system"],
             registry=self.registry,
         )
+
+    def forget_tenant(self, name: str) -> None:
+        """Drop what was measured per tenant; a deleted one would stay on every dashboard for ever."""
+        try:
+            self.last_sync.remove(name)
+        except KeyError:
+            return  # it never was in sync

@@ -43,13 +43,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def primary_domain(self) -> str | None:
         """The first of the recorded `spec.domains`."""
-        domains = self.spec.get("domains") or [None]
-        return domains[0]
+        domains: list[str] = self.spec.get("domains") or []
+        return domains[0] if domains else None
 
     @property
     def partner(self) -> str | None:
         """The recorded partner's name."""
-        return (self.spec.get("partnerRef") or {}).get("name")
+        reference: dict[str, str] = self.spec.get("partnerRef") or {}
+        return reference.get("name")
 
     @property
     def holds(self) -> bool:

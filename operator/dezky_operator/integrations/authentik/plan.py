@@ -101,7 +101,7 @@ def _group(
         return
     owner = owner_of(found.mark, f"{intent.mark}:{role}", intent)
     if not owner.takeable(intent.adoption):
-        yield _foreign(f"group {name}", owner, intent)
+        yield _earlier_tenant(found, intent) or _foreign(f"group {name}", owner, intent)
         return
     changes: dict[str, Value] = {}
     if missing := [parent for parent in parents if parent not in (found.parents or ())]:
@@ -112,6 +112,20 @@ def _group(
         changes["is_superuser"] = False
     if changes:
         yield _update("group", role, name, found.pk, changes)
+
+
+def _earlier_tenant(found: Group, intent: TenantIntent) -> Obstacle | None:
+    """The group of an earlier tenant of this slug, whose record is lost: its mark is all that is left to tell."""
+    installation = f"dezky:{intent.installation_id}:"
+    if not (found.mark or "").startswith(installation):
+        return None
+    earlier = str(found.mark).removeprefix(installation).partition(":")[0]
+    return Obstacle(
+        system=System.AUTHENTIK,
+        reason="TombstoneExists",
+        message=f"Authentik's group {found.name} belongs to an earlier tenant {intent.slug} with tenantId {earlier}. "
+        f"To restore it, annotate dezky.eu/restore={earlier}; for a new customer choose another name.",
+    )
 
 
 def _update(kind: str, key: str, name: str, target: str, changes: Mapping[str, Value], reason: str = "") -> Step:

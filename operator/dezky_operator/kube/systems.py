@@ -1,0 +1,123 @@
+"""The three systems as the settings describe them: credentials from Secrets, one connection each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import httpx2
+
+from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, Settings, StalwartSettings
+from dezky_operator.integrations.authentik.client import AuthentikClient
+from dezky_operator.integrations.authentik.integration import AuthentikIntegration
+from dezky_operator.integrations.connection import Authorizer, Connection, Fence, Limits
+from dezky_operator.integrations.dns.resolver import Resolver
+from dezky_operator.integrations.errors import AuthFailed
+from dezky_operator.integrations.ocis.client import OcisClient
+from dezky_operator.integrations.ocis.integration import OcisIntegration
+from dezky_operator.integrations.ocis.sign_in import ClientCredentialsAuthorizer, ClientSecret
+from dezky_operator.integrations.stalwart.client import StalwartClient
+from dezky_operator.integrations.stalwart.integration import StalwartIntegration
+from dezky_operator.integrations.steps import System
+from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer
+from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.tenant.life import Secrets, Systems
+
+Wire = Callable[[System], httpx2.AsyncBaseTransport]
+"""Gives the transport to a system; tests put faults there."""
+
+
+def plain_wire(_: System) -> httpx2.AsyncBaseTransport:
+    """The network as it is."""
+    return httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=50, max_keepalive_connections=20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """What every connection is made with."""
+
+    reader: SecretReader
+    fence: Fence
+    metrics: Metrics
+    clock: Callable[[], float]
+    executor: Executor
+    wire: Wire = plain_wire
+
+
+def connect_systems(settings: Settings, wiring: Wiring, secrets: Secrets) -> Systems:
+    """The systems tenants live in; nothing is sent yet."""
+    return Systems(
+        authentik=AuthentikIntegration(
+            AuthentikClient(_authentik(settings, wiring)),
+            installation_id=str(settings.installation_id),
+            public_url=settings.authentik.public_url or settings.authentik.url,
+            clock=wiring.clock,
+        ),
+        stalwart=StalwartIntegration(
+            StalwartClient(_stalwart(settings, wiring)), executor=wiring.executor, clock=wiring.clock
+        ),
+        ocis=OcisIntegration(OcisClient(_ocis(settings, wiring))),
+        secrets=secrets,
+        resolver=Resolver(settings.dns.servers, timeout=settings.dns.timeout_seconds, clock=wiring.clock),
+    )
+
+
+def _authentik(settings: Settings, wiring: Wiring) -> Connection:
+    ref = settings.authentik.token_secret_ref
+    authorizer = SecretAuthorizer(System.AUTHENTIK, wiring.reader, ref, bearer)
+    return _connection(System.AUTHENTIK, settings.authentik, authorizer, wiring)
+
+
+def _stalwart(settings: Settings, wiring: Wiring) -> Connection:
+    # An API key is a bearer token; a `user:password` (for a first look, or a stand-in) goes as Basic.
+    ref = settings.stalwart.token_secret_ref
+    authorizer = SecretAuthorizer(
+        System.STALWART, wiring.reader, ref, lambda value: bearer(value) if value.startswith("API_") else basic(value)
+    )
+    return _connection(System.STALWART, settings.stalwart, authorizer, wiring)
+
+
+def _ocis(settings: Settings, wiring: Wiring) -> Connection:
+    ref = settings.ocis.secret_ref
+    if settings.ocis.auth is OcisAuth.BASIC:
+        return _connection(System.OCIS, settings.ocis, SecretAuthorizer(System.OCIS, wiring.reader, ref, basic), wiring)
+
+    async def secret() -> ClientSecret:
+        value = await wiring.reader.read(ref)
+        if value is None:
+            raise AuthFailed(
+                System.OCIS,
+                f"{wiring.reader.describe(ref)} does not exist, so nothing is sent to OCIS. "
+                "Create it; the operator notices by itself.",
+            )
+        return ClientSecret(value=value.value, version=value.version, source=value.source)
+
+    authorizer = ClientCredentialsAuthorizer(
+        http=httpx2.AsyncClient(transport=wiring.wire(System.AUTHENTIK), timeout=settings.authentik.timeout_seconds),
+        issuer=settings.ocis.issuer or "",
+        client_id=settings.ocis.client_id,
+        secret=secret,
+        clock=wiring.clock,
+    )
+    return _connection(System.OCIS, settings.ocis, authorizer, wiring)
+
+
+def _connection(
+    system: System,
+    settings: AuthentikSettings | StalwartSettings | OcisSettings,
+    authorizer: Authorizer,
+    wiring: Wiring,
+) -> Connection:
+    return Connection(
+        system=system,
+        client=httpx2.AsyncClient(base_url=settings.url.rstrip("/"), transport=wiring.wire(system), trust_env=False),
+        authorizer=authorizer,
+        limits=Limits(
+            requests_per_second=settings.requests_per_second,
+            concurrency=settings.concurrency,
+            timeout=settings.timeout_seconds,
+        ),
+        fence=wiring.fence,
+        metrics=wiring.metrics,
+    )

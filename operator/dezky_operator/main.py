@@ -1,0 +1,76 @@
+"""The process's entry: `dezky-operator run`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import structlog
+from lightkube import ConfigError
+
+from dezky_operator import __version__, config
+from dezky_operator.config import Settings, SettingsError
+from dezky_operator.kube.process import LostLease, Operator
+from dezky_operator.kube.transport import cluster_config
+from dezky_operator.telemetry import logging
+
+log = structlog.get_logger(__name__)
+MISUSED = 2
+"""Exit status for settings that can not be used: a restart would not help."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dezky-operator")
+def main() -> None:
+    """Control plane of the Dezky workspace."""
+
+
+@main.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="The settings file.")
+@click.option("--kubeconfig", help="The API server; without it the pod's service account. $KUBECONFIG is not read.")
+@click.option("--identity", help="The name this process holds the Lease under; the pod's name by default.")
+def run(path: Path, kubeconfig: str | None, identity: str | None) -> None:
+    """Watch Tenants and keep them as declared."""
+    settings = _settings(path)
+    logging.configure(settings.log)
+    try:
+        asyncio.run(_run(settings, kubeconfig, identity or _identity()))
+    except SettingsError as error:
+        _refuse(f"{path}: {error}")
+    except (ConfigError, FileNotFoundError) as error:
+        _refuse(f"no way to the API server: {error}. Give --kubeconfig, or run in a pod with a service account.")
+    except LostLease as error:
+        log.error("ended", reason=str(error))
+        sys.exit(1)
+
+
+async def _run(settings: Settings, kubeconfig: str | None, identity: str) -> None:
+    operator = Operator(settings, cluster_config(kubeconfig), identity=identity)
+    await operator.check()
+    await operator.run()
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        return config.load(path)
+    except SettingsError as error:
+        _refuse(str(error))
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(f"dezky-operator: {message}", err=True)
+    sys.exit(MISUSED)
+
+
+def _identity() -> str:
+    """The pod's name. Outside a pod two processes of one machine must not take each other's Lease."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+
+
+if __name__ == "__main__":
+    main()

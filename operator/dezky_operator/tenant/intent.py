@@ -1,0 +1,123 @@
+"""From a Tenant to what the integrations need to know of it. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from dezky_operator.config import Settings
+from dezky_operator.crd.tenant import (
+    ANNOTATION_CONFIRM_DETACH,
+    MAIN_SPACE,
+    Tenant,
+    quantity,
+)
+from dezky_operator.integrations.intent import (
+    Admin,
+    Adoption,
+    Brand,
+    Phase,
+    Space,
+    TenantIntent,
+    space_id_of,
+)
+from dezky_operator.integrations.ocis.desired import cleaned
+from dezky_operator.tenant.record import Record
+
+
+def intent_of(
+    tenant: Tenant,
+    *,
+    tenant_id: uuid.UUID,
+    settings: Settings,
+    living_marks: Iterable[str],
+    phase: Phase = Phase.ACTIVE,
+    record: Record | None = None,
+) -> TenantIntent:
+    """The intent, still without domains, members and DNS: those are found out on the way.
+
+    ``record`` is that of an earlier tenant this one restores: what it had and the spec leaves out is detached.
+    """
+    spec = tenant.spec
+    return TenantIntent(
+        slug=tenant.name,
+        tenant_id=tenant_id,
+        installation_id=str(settings.installation_id),
+        display_name=spec.display_name,
+        phase=phase,
+        adoption=Adoption(spec.adoption),
+        base_domain=settings.base_domain,
+        known_domains=known_domains(tenant, record),
+        admin=_admin(tenant),
+        brand=_brand(tenant, settings),
+        spaces=_spaces(tenant, tenant_id),
+        known_spaces=_known_spaces(tenant, tenant_id, record),
+        removable=_removable(tenant),
+        mailbox_quota=quantity(spec.mail.mailbox_quota),
+        living_marks=frozenset(living_marks),
+    )
+
+
+def known_domains(tenant: Tenant, record: Record | None = None) -> tuple[str, ...]:
+    """The domains the tenant has or had objects for, by its status and the record it restores."""
+    status = tenant.status
+    had = [domain.name for domain in status.mail.domains] if status.mail else []
+    detached = [found.name for found in status.detached if found.kind == "Domain"]
+    return tuple(dict.fromkeys([*had, *detached, *(record.as_built.domains if record else ())]))
+
+
+def _known_spaces(tenant: Tenant, tenant_id: uuid.UUID, record: Record | None) -> tuple[tuple[str, str], ...]:
+    status = tenant.status
+    had = [space.name for space in status.files.spaces] if status.files else []
+    detached = [found.name for found in status.detached if found.kind == "Space"]
+    keys = dict.fromkeys([*had, *detached, *(record.as_built.spaces if record else ())])
+    # The ids are derived again, not read: an edited status must never lead to somebody else's space.
+    return tuple((key, str(space_id_of(tenant_id, key))) for key in keys)
+
+
+def _removable(tenant: Tenant) -> frozenset[str]:
+    text = tenant.annotation(ANNOTATION_CONFIRM_DETACH) or ""
+    return frozenset(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _admin(tenant: Tenant) -> Admin | None:
+    admin = tenant.spec.admin
+    if admin is None:
+        return None
+    # Authentik tells Anna@ from anna@: the user name is always in lower case.
+    return Admin(username=admin.email.lower(), email=admin.email, name=admin.name or admin.email)
+
+
+def _brand(tenant: Tenant, settings: Settings) -> Brand | None:
+    brand = tenant.spec.brand
+    if brand is None:
+        return None
+    return Brand(
+        host=f"{tenant.name}.{settings.base_domain}",
+        title=brand.title or tenant.spec.display_name,
+        logo_url=brand.logo_url,
+        primary_color=brand.primary_color,
+    )
+
+
+def _spaces(tenant: Tenant, tenant_id: uuid.UUID) -> tuple[Space, ...]:
+    """The main space has the customer's name; further ones add their own, so that a list of spaces reads well."""
+    name, alias = cleaned(tenant.spec.display_name), f"project/dezky-{tenant.name}"
+    main = Space(
+        key=MAIN_SPACE,
+        id=space_id_of(tenant_id, MAIN_SPACE),
+        name=name,
+        alias=alias,
+        quota=quantity(tenant.spec.files.quota),
+    )
+    further = (
+        Space(
+            key=space.name,
+            id=space_id_of(tenant_id, space.name),
+            name=cleaned(f"{name} {space.name}"),
+            alias=f"{alias}-{space.name}",
+            quota=quantity(space.quota),
+        )
+        for space in tenant.spec.files.spaces
+    )
+    return (main, *further)
