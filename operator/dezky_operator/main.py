@@ -15,6 +15,8 @@ from lightkube import ConfigError
 
 from dezky_operator import __version__, config
 from dezky_operator.config import Settings, SettingsError
+from dezky_operator.integrations.errors import IntegrationError
+from dezky_operator.kube.bootstrap import Administrator, prepare
 from dezky_operator.kube.process import LostLease, Operator
 from dezky_operator.kube.transport import cluster_config
 from dezky_operator.telemetry import logging
@@ -53,6 +55,35 @@ async def _run(settings: Settings, kubeconfig: str | None, identity: str) -> Non
     operator = Operator(settings, cluster_config(kubeconfig), identity=identity)
     await operator.check()
     await operator.run()
+
+
+@main.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="The settings file.")
+@click.option("--kubeconfig", help="The API server; without it the pod's service account. $KUBECONFIG is not read.")
+@click.option("--authentik-token", envvar="AUTHENTIK_BOOTSTRAP_TOKEN", required=True, help="A superuser's API token.")
+@click.option("--stalwart-admin", envvar="STALWART_ADMIN", required=True, help="user:password of an administrator.")
+@click.option("--allow-network", multiple=True, help="A source address of the operator that Stalwart must never ban.")
+def bootstrap(  # noqa: PLR0913 - each is one option of the command line
+    path: Path,
+    kubeconfig: str | None,
+    authentik_token: str,
+    stalwart_admin: str,
+    allow_network: tuple[str, ...],
+) -> None:
+    """Prepare Authentik, Stalwart and OCIS once; running it again makes only what is missing."""
+    settings = _settings(path)
+    logging.configure(settings.log)
+    admin = Administrator(authentik_token=authentik_token, stalwart=stalwart_admin, networks=allow_network)
+    try:
+        done = asyncio.run(prepare(settings, cluster_config(kubeconfig), admin))
+    except (ConfigError, FileNotFoundError) as error:
+        _refuse(f"no way to the API server: {error}. Give --kubeconfig, or run in a pod with a service account.")
+    except IntegrationError as error:
+        click.echo(f"dezky-operator: {error}", err=True)
+        sys.exit(1)
+    for line in done.lines:
+        click.echo(line)
+    sys.exit(0 if done.complete else 1)
 
 
 def _settings(path: Path) -> Settings:

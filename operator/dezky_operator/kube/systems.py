@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Wiring:
     fence: Fence
     metrics: Metrics
     clock: Callable[[], float]
-    executor: Executor
+    executor: Executor | None = None
     wire: Wire = plain_wire
 
 
@@ -101,6 +102,12 @@ def _ocis(settings: Settings, wiring: Wiring) -> Connection:
         clock=wiring.clock,
     )
     return _connection(System.OCIS, settings.ocis, authorizer, wiring)
+
+
+def ocis_connection(settings: Settings, reader: SecretReader, fence: Fence, metrics: Metrics) -> Connection:
+    """A connection to OCIS outside the daily process."""
+    wiring = Wiring(reader=reader, fence=fence, metrics=metrics, clock=time.monotonic)
+    return _ocis(settings, wiring)
 
 
 def _connection(

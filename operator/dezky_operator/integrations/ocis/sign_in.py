@@ -15,7 +15,8 @@ from dezky_operator.integrations.steps import System
 
 SCOPES = "openid profile email"
 RENEW_BELOW = 3600.0
-"""Seconds of life below which another token is fetched: with Authentik down, files go on for at least that long."""
+"""Seconds of life below which another token is fetched, so that files go on for that long with Authentik down. A token
+that never lives so long is fetched anew at half of its life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class ClientSecret:
 class _Token:
     header: str
     expires: float
+    renew_at: float
     secret_version: str
 
 
@@ -106,7 +108,13 @@ class ClientCredentialsAuthorizer:
         if answer.status_code != 200:
             raise IdentityDown(System.OCIS, self._down())
         document = answer.json()
-        return _Token(f"Bearer {document['access_token']}", asked + float(document["expires_in"]), secret.version)
+        life = float(document["expires_in"])
+        return _Token(
+            header=f"Bearer {document['access_token']}",
+            expires=asked + life,
+            renew_at=asked + life - min(RENEW_BELOW, life / 2),
+            secret_version=secret.version,
+        )
 
     def _down(self) -> str:
         return f"OCIS takes only tokens of {self._issuer}, which gives none now. It is tried again."

@@ -91,9 +91,18 @@ class StalwartClient:
             raise Rejected(System.STALWART, f"Stalwart has no {kind} settings; is it still in its bootstrap mode?")
         return self._parsed(kind, answer["list"][0], shape)
 
-    async def create(self, kind: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make an object; its server-set properties, ``id`` among them. Raises AlreadyExists with the other's id."""
-        answer = await self._call(f"x:{kind}/set", {"create": {"new": as_json(body)}})
+    async def every(self, kind: str, shape: type[T]) -> list[T]:
+        """All objects of a type that can not be queried. Only for types of which there are few: 500 at most come back."""
+        answer = await self._call(f"x:{kind}/get", {"ids": None})
+        return [self._parsed(kind, found, shape) for found in answer["list"]]
+
+    async def create(self, kind: str, body: Mapping[str, Any], *, account: str | None = None) -> Mapping[str, Any]:
+        """Make an object; its server-set properties, ``id`` among them. Raises AlreadyExists with the other's id.
+
+        ``account`` makes it in another account's name, which only an administrator may.
+        """
+        owner = {"accountId": account} if account else {}
+        answer = await self._call(f"x:{kind}/set", {**owner, "create": {"new": as_json(body)}})
         created = (answer.get("created") or {}).get("new")
         if created is None:
             raise self._refused(kind, (answer.get("notCreated") or {}).get("new") or {})

@@ -25,7 +25,7 @@ class StalwartIntegration:
 
     system = System.STALWART
 
-    def __init__(self, client: StalwartClient, *, executor: Executor, clock: Callable[[], float]) -> None:
+    def __init__(self, client: StalwartClient, *, executor: Executor | None, clock: Callable[[], float]) -> None:
         self._client, self._clock = client, clock
         self._performer = StalwartPerformer(client, executor)
         self._user_roles: tuple[float, tuple[str, ...]] | None = None

@@ -23,7 +23,7 @@ KINDS = {"role": "Role", "domain": "Domain", "dkim": "DkimSignature", "account":
 class StalwartPerformer:
     """Performs the steps that :mod:`plan` makes. RSA keys are made in ``executor``: one costs 33 ms of CPU."""
 
-    def __init__(self, client: StalwartClient, executor: Executor) -> None:
+    def __init__(self, client: StalwartClient, executor: Executor | None) -> None:
         self._client, self._executor = client, executor
         self._creates: Mapping[str, Perform] = {
             "role": self._create_role,
