@@ -94,7 +94,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # else it needs to list namespaces and CRDs; ours is known to be there
     settings.posting.enabled = False
     settings.persistence.finalizer = FINALIZER
-    settings.watching.server_timeout = 600.0
+    settings.watching.server_timeout = 600  # whole seconds: the API server refuses 600.0
     settings.watching.connect_timeout = 10.0
     settings.watching.inactivity_timeout = 70.0  # bookmarks come every minute; a silent stream is a dead one
     settings.process.ultimate_exiting_timeout = None  # else an exit timer kills this process

@@ -50,8 +50,9 @@ def configure(settings: LogSettings) -> None:
 def _rendering(form: LogFormat) -> list[Processor]:
     if form is LogFormat.JSON:
         return [
-            structlog.processors.dict_tracebacks,
+            # Without locals: they hold credentials.
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]

@@ -214,12 +214,8 @@ class OAuth:
         groups = [self.store.objects["group"][pk] for pk in self.store.groups_of(user)]
         if scope == "profile":
             names = [group["name"] for group in groups]
-            return {
-                "name": user["name"],
-                "preferred_username": user["username"],
-                "nickname": user["username"],
-                "groups": names,
-            }
+            claims = {"name": user["name"], "preferred_username": user["username"], "groups": names}
+            return claims | self._ocis_role(user)
         if scope == "email":
             return {"email": user["email"], "email_verified": False}
         if scope == "dezky":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 import dns.flags
 import dns.message
@@ -119,9 +120,10 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        # The loop's own class is not declared as a DatagramTransport, although it is one.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         answer = self._server.answer(data, longest=1232)
-        if answer is not None and isinstance(self._transport, asyncio.DatagramTransport):
+        if answer is not None:
             self._transport.sendto(answer, addr)
