@@ -32,6 +32,11 @@ class Seen:
         return str(self.raw["metadata"]["resourceVersion"])
 
     @property
+    def held(self) -> bool:
+        """Whether our finalizer is on it. Not part of the trigger: its own write would cause another reconcile."""
+        return FINALIZER in (self.raw["metadata"].get("finalizers") or ())
+
+    @property
     def trigger(self) -> tuple[object, ...]:
         """What of the object is a reason to reconcile. Our own status writes are none."""
         metadata = self.raw["metadata"]
@@ -40,7 +45,6 @@ class Seen:
             metadata["uid"],
             metadata.get("generation"),
             metadata.get("deletionTimestamp"),
-            FINALIZER in (metadata.get("finalizers") or ()),
             tuple(sorted(item for item in annotations.items() if item[0].startswith(PREFIX))),
         )
 

@@ -12,7 +12,7 @@ import structlog
 from lightkube import ApiError
 
 from dezky_operator.config import ReconcileSettings
-from dezky_operator.crd.tenant import InvalidTenant, Tenant
+from dezky_operator.crd.tenant import InvalidTenant, Tenant, TenantStatus
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.events import EventPoster
@@ -140,8 +140,9 @@ class TenantController:
         if seen is None:
             return
         if outcome.status is not None:
-            patch = merge_patch(seen.raw.get("status") or {}, msgspec.to_builtins(outcome.status))
+            patch = merge_patch(seen.raw.get("status") or {}, as_json(outcome.status))
             if patch:
+                log.debug("status changes", fields=sorted(patch))
                 self._cache.put(await self._api.patch_status(name, seen.version, patch))
         for notice in outcome.notices:
             await self._tell(name, seen.uid, notice)
@@ -184,7 +185,7 @@ class TenantController:
     async def hold(self, name: str) -> None:
         """Put our finalizer on the Tenant before anything outside is made for it."""
         seen = self._cache.get(name)
-        if seen is not None and not seen.trigger[3]:
+        if seen is not None and not seen.held:
             self._cache.put(await self._api.hold(seen.raw))
 
     async def release(self, name: str) -> None:
@@ -228,6 +229,11 @@ class Keeper:
     async def forget(self) -> None:
         """Remove the record of this Tenant's slug."""
         await self._controller.forget(self._name)
+
+
+def as_json(status: TenantStatus) -> dict[str, Any]:
+    """The status as the API server would show it: lists, not tuples, or every comparison would find a difference."""
+    return dict(msgspec.json.decode(msgspec.json.encode(status)))
 
 
 def _urgency(seen: Seen, *, listed: bool) -> Urgency:

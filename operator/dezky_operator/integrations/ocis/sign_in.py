@@ -72,9 +72,7 @@ class ClientCredentialsAuthorizer:
 
     def _fresh(self, secret: ClientSecret) -> bool:
         token = self._token
-        return (
-            token is not None and token.secret_version == secret.version and token.expires - self._clock() > RENEW_BELOW
-        )
+        return token is not None and token.secret_version == secret.version and token.renew_at > self._clock()
 
     async def _renew(self, secret: ClientSecret) -> None:
         """Fetch a token; while an old one lives, a failure is not one yet."""
