@@ -57,7 +57,11 @@ class Workspace:
             "namespace": NAMESPACE,
             "baseDomain": BASE_DOMAIN,
             "domainVerification": "None",
-            "authentik": {"url": self.authentik.url, "tokenSecretRef": {"name": "authentik"}, "requestsPerSecond": 2000},
+            "authentik": {
+                "url": self.authentik.url,
+                "tokenSecretRef": {"name": "authentik"},
+                "requestsPerSecond": 2000,
+            },
             "stalwart": {"url": self.stalwart.url, "tokenSecretRef": {"name": "stalwart"}, "requestsPerSecond": 2000},
             "ocis": {
                 "url": self.ocis.url,

@@ -304,12 +304,12 @@ def parse(raw: Mapping[str, Any]) -> Tenant:
 
 
 _UNITS = {"": 1, "M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_QUANTITY = re.compile(r"^(\d+)(Mi|Gi|Ti|M|G|T|)$")
+_QUANTITY = re.compile(r"([0-9]+)(Mi|Gi|Ti|M|G|T|)")
 
 
 def quantity(text: str) -> int:
     """Bytes of a size such as `50Gi`; 0 means no limit. Raises ValueError."""
-    found = _QUANTITY.match(text)
+    found = _QUANTITY.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a size such as 500Mi or 50Gi")
     return int(found[1]) * _UNITS[found[2]]

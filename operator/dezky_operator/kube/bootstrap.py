@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import httpx2
 from lightkube import ApiError, AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.models.meta_v1 import ObjectMeta
@@ -24,7 +23,7 @@ from dezky_operator.integrations.steps import System
 from dezky_operator.kube.credentials import SecretReader, basic, bearer
 from dezky_operator.kube.lease import Fence, boottime
 from dezky_operator.kube.resources import is_status
-from dezky_operator.kube.systems import ocis_connection, plain_wire
+from dezky_operator.kube.systems import Wiring, ocis_connection
 from dezky_operator.kube.transport import connect
 from dezky_operator.telemetry.metrics import Metrics
 
@@ -64,10 +63,12 @@ async def prepare(settings: Settings, config: SingleConfig, admin: Administrator
     fence.extend(boottime() + 600.0)  # runs beside no other bootstrap; the Lease is the daily process's
     metrics, done = Metrics(), Done()
     client = connect(config, fence=fence, metrics=metrics)
+    reader = SecretReader(client, settings.namespace, clock=time.monotonic, freshness=0.0)
+    wiring = Wiring(reader=reader, fence=NoFence(), metrics=metrics, clock=time.monotonic)
     try:
         await _namespace(client, settings.namespace)
         identity = AuthentikBootstrap(
-            AuthentikClient(_connection(settings, System.AUTHENTIK, bearer(admin.authentik_token), metrics)),
+            AuthentikClient(_connection(settings, System.AUTHENTIK, bearer(admin.authentik_token), wiring)),
             installation_id=str(settings.installation_id),
             base_domain=settings.base_domain,
         )
@@ -75,7 +76,7 @@ async def prepare(settings: Settings, config: SingleConfig, admin: Administrator
         done.lines += [f"authentik: {line}" for line in made.lines] or ["authentik: nothing was missing"]
         await _keep(client, settings, settings.authentik.token_secret_ref, made.token, done)
         mail = StalwartBootstrap(
-            StalwartClient(_connection(settings, System.STALWART, basic(admin.stalwart), metrics)),
+            StalwartClient(_connection(settings, System.STALWART, basic(admin.stalwart), wiring)),
             Plan(
                 installation_id=str(settings.installation_id),
                 networks=admin.networks,
@@ -88,15 +89,15 @@ async def prepare(settings: Settings, config: SingleConfig, admin: Administrator
             await _keep(client, settings, settings.stalwart.token_secret_ref, result.key, done)
         if settings.ocis.auth is OcisAuth.OIDC:
             await _keep(client, settings, settings.ocis.secret_ref, made.ocis_secret, done)
-        await _check_ocis(client, settings, metrics, done)
+        await _check_ocis(settings, wiring, done)
     finally:
+        await wiring.close()
         await client.close()
     return done
 
 
-async def _check_ocis(client: AsyncClient, settings: Settings, metrics: Metrics, done: Done) -> None:
-    reader = SecretReader(client, settings.namespace, clock=time.monotonic, freshness=0.0)
-    problem = await check(OcisClient(ocis_connection(settings, reader, NoFence(), metrics)))
+async def _check_ocis(settings: Settings, wiring: Wiring, done: Done) -> None:
+    problem = await check(OcisClient(ocis_connection(settings, wiring)))
     if problem is None:
         done.lines.append("ocis: the operator gets in")
         return
@@ -107,15 +108,15 @@ async def _check_ocis(client: AsyncClient, settings: Settings, metrics: Metrics,
     ]
 
 
-def _connection(settings: Settings, system: System, header: str, metrics: Metrics) -> Connection:
+def _connection(settings: Settings, system: System, header: str, wiring: Wiring) -> Connection:
     url = settings.authentik.url if system is System.AUTHENTIK else settings.stalwart.url
     return Connection(
         system=system,
-        client=httpx2.AsyncClient(base_url=url.rstrip("/"), transport=plain_wire(system), trust_env=False),
+        client=wiring.client(system, base_url=url.rstrip("/")),
         authorizer=_Given(header, "the command line"),
         limits=Limits(concurrency=4),
         fence=NoFence(),
-        metrics=metrics,
+        metrics=wiring.metrics,
     )
 
 

@@ -127,6 +127,8 @@ class TenantController:
         else:
             outcome = await self._life.reconcile(seen.tenant, self._world(name), Keeper(self, name))
         await self._write(name, outcome)
+        for notice in outcome.notices:
+            await self._tell(name, seen.uid, notice)
         self._schedule(name, outcome)
         return "settled" if outcome.settled else "unsettled"
 
@@ -135,17 +137,14 @@ class TenantController:
         return World(others=others, records=self._records.all, unreadable=self._records.unreadable)
 
     async def _write(self, name: str, outcome: Outcome) -> None:
-        """Write the status when it differs, then tell what happened."""
+        """Write the status, when it differs from what is there."""
         seen = self._cache.get(name)
-        if seen is None:
+        if seen is None or outcome.status is None:
             return
-        if outcome.status is not None:
-            patch = merge_patch(seen.raw.get("status") or {}, as_json(outcome.status))
-            if patch:
-                log.debug("status changes", fields=sorted(patch))
-                self._cache.put(await self._api.patch_status(name, seen.version, patch))
-        for notice in outcome.notices:
-            await self._tell(name, seen.uid, notice)
+        patch = merge_patch(seen.raw.get("status") or {}, as_json(outcome.status))
+        if patch:
+            log.debug("status changes", fields=sorted(patch))
+            self._cache.put(await self._api.patch_status(name, seen.version, patch))
 
     async def _tell(self, name: str, uid: str, notice: Notice) -> None:
         log.info("told", reason=notice.reason, text=notice.message)

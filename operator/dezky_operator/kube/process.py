@@ -87,7 +87,7 @@ class Operator:
             fence=self.fence,
             metrics=self.metrics,
         )
-        wiring = Wiring(
+        self._wiring = Wiring(
             reader=self._reader,
             fence=self.fence,
             metrics=self.metrics,
@@ -100,7 +100,7 @@ class Operator:
             api=self._api,
             life=TenantLife(
                 settings=settings,
-                systems=connect_systems(settings, wiring, secrets),
+                systems=connect_systems(settings, self._wiring, secrets),
                 recorder=NoRecorder(),
                 metrics=self.metrics,
                 stopping=self._stop.is_set,
@@ -135,8 +135,12 @@ class Operator:
         self._stop.set()
 
     async def check(self) -> None:
-        """Refuse to start without the Secrets the settings name. Raises SettingsError."""
-        await check_secrets(self._settings, self._reader)
+        """Refuse to start without the Secrets the settings name. Raises SettingsError; nothing is left open then."""
+        try:
+            await check_secrets(self._settings, self._reader)
+        except BaseException:
+            await self._close()
+            raise
 
     async def run(self, *, signals: bool = True) -> None:
         """Run until asked to stop. Raises LostLease."""
@@ -151,9 +155,13 @@ class Operator:
             self._role = "stopping"
             await self._lease.release()
             await probes.cleanup()
-            await self._api.close()
-            await self._client.close()
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            await self._close()
+
+    async def _close(self) -> None:
+        await self._wiring.close()
+        await self._api.close()
+        await self._client.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _take_over(self) -> None:
         """Become the one that writes; a standby stays in here, and says so."""

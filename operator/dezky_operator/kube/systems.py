@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
@@ -44,6 +43,18 @@ class Wiring:
     clock: Callable[[], float]
     executor: Executor | None = None
     wire: Wire = plain_wire
+    opened: list[httpx2.AsyncClient] = field(default_factory=list)
+
+    def client(self, system: System, *, base_url: str = "", timeout: float = 10.0) -> httpx2.AsyncClient:
+        """A client of one system, closed with all others by :meth:`close`."""
+        client = httpx2.AsyncClient(base_url=base_url, transport=self.wire(system), timeout=timeout, trust_env=False)
+        self.opened.append(client)
+        return client
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self.opened:
+            await client.aclose()
 
 
 def connect_systems(settings: Settings, wiring: Wiring, secrets: Secrets) -> Systems:
@@ -95,7 +106,7 @@ def _ocis(settings: Settings, wiring: Wiring) -> Connection:
         return ClientSecret(value=value.value, version=value.version, source=value.source)
 
     authorizer = ClientCredentialsAuthorizer(
-        http=httpx2.AsyncClient(transport=wiring.wire(System.AUTHENTIK), timeout=settings.authentik.timeout_seconds),
+        http=wiring.client(System.AUTHENTIK, timeout=settings.authentik.timeout_seconds),
         issuer=settings.ocis.issuer or "",
         client_id=settings.ocis.client_id,
         secret=secret,
@@ -104,9 +115,8 @@ def _ocis(settings: Settings, wiring: Wiring) -> Connection:
     return _connection(System.OCIS, settings.ocis, authorizer, wiring)
 
 
-def ocis_connection(settings: Settings, reader: SecretReader, fence: Fence, metrics: Metrics) -> Connection:
-    """A connection to OCIS outside the daily process."""
-    wiring = Wiring(reader=reader, fence=fence, metrics=metrics, clock=time.monotonic)
+def ocis_connection(settings: Settings, wiring: Wiring) -> Connection:
+    """A connection to OCIS alone."""
     return _ocis(settings, wiring)
 
 
@@ -118,7 +128,7 @@ def _connection(
 ) -> Connection:
     return Connection(
         system=system,
-        client=httpx2.AsyncClient(base_url=settings.url.rstrip("/"), transport=wiring.wire(system), trust_env=False),
+        client=wiring.client(system, base_url=settings.url.rstrip("/")),
         authorizer=authorizer,
         limits=Limits(
             requests_per_second=settings.requests_per_second,

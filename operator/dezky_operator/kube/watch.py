@@ -17,7 +17,7 @@ import kopf
 import structlog
 from lightkube.config.kubeconfig import SingleConfig
 
-from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION
+from dezky_operator.kube.resources import GROUP, VERSION
 
 log = structlog.get_logger(__name__)
 Sink = Callable[[str, dict[str, Any]], None]
@@ -93,7 +93,8 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # else it needs to list namespaces and CRDs; ours is known to be there
     settings.posting.enabled = False
-    settings.persistence.finalizer = FINALIZER
+    # Not ours: kopf takes its own finalizer off every object that no handler of it needs one for, which is all of them.
+    settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.watching.server_timeout = 600  # whole seconds: the API server refuses 600.0
     settings.watching.connect_timeout = 10.0
     settings.watching.inactivity_timeout = 70.0  # bookmarks come every minute; a silent stream is a dead one

@@ -76,12 +76,19 @@ def plan(access: Access, kept: KeptSecret | None, *, now: datetime) -> Plan:
         wanted[LINK] = Ref(System.AUTHENTIK, "recovery-link", "admin", "link")
         wanted[LINK_EXPIRES] = (now + LINK_LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
         wanted[LINK_ROUND] = access.renew or FIRST_ROUND
-    elif access.signed_in and kept and LINK in kept.data:
+    elif kept and LINK in kept.data and _spent(access, kept, now):
         wanted |= {LINK: None, LINK_EXPIRES: None}
     changed = {key: value for key, value in wanted.items() if kept is None or kept.data.get(key) != value}
     if not changed:
         return Plan()
     return Plan((_step(access, changed, exists=kept is not None),))
+
+
+def _spent(access: Access, kept: KeptSecret, now: datetime) -> bool:
+    """The first link with the first sign-in; a later one, for somebody who signed in before, with its time."""
+    if kept.data.get(LINK_ROUND) == FIRST_ROUND and access.signed_in:
+        return True
+    return kept.data.get(LINK_EXPIRES, "") < now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def removal(slug: str, *, after: tuple[str, ...]) -> Step:

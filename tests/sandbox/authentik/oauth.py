@@ -1,297 +1,303 @@
-"""Signing in: flows, OAuth2 endpoints, tokens with a real RSA key (facts/authentik.md 6, 11)."""
+"""The OAuth2 endpoints under /application/o/ (facts/authentik.md 6, 11)."""
 
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
+import re
 import secrets
-import time
 from typing import Any
+from urllib.parse import urlencode
 
-import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.sandbox.authentik.grants import Grant, seconds
 from tests.sandbox.authentik.kinds import Record
+from tests.sandbox.authentik.sign_in import COOKIE, is_app_password
 from tests.sandbox.authentik.store import Store
+from tests.sandbox.authentik.tokens import Occasion, Tokens
 
-COOKIE = "authentik_session"
-UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+EXPLICIT_CONSENT = "default-provider-authorization-explicit-consent"
 
 
 class OAuth:
-    """The flow executor and /application/o/."""
+    """authorize, token, userinfo, introspect, revoke; discovery, JWKS and end-session of each application."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._stages: dict[str, Record] = {}
+        self.tokens = Tokens(store)
 
     def add_routes(self, app: web.Application) -> None:
-        """All endpoints."""
-        add = app.router.add_route
-        add("*", "/api/v3/flows/executor/{slug}/", self.executor)
-        add("GET", "/if/flow/{slug}/", self.open_link)
-        add("GET", "/application/o/authorize/", self.authorize)
-        add("POST", "/application/o/token/", self.token)
-        add("GET", "/application/o/userinfo/", self.userinfo)
-        add("GET", "/application/o/{slug}/.well-known/openid-configuration", self.discovery)
-        add("GET", "/application/o/{slug}/jwks/", self.jwks)
+        """All endpoints; the shared ones first, their paths would match a slug."""
+        base = "/application/o"
+        app.router.add_get(f"{base}/authorize/", self.authorize)
+        app.router.add_post(f"{base}/token/", self.token)
+        app.router.add_get(f"{base}/userinfo/", self.userinfo)
+        app.router.add_post(f"{base}/userinfo/", self.userinfo)
+        app.router.add_post(f"{base}/introspect/", self.introspect)
+        app.router.add_post(f"{base}/revoke/", self.revoke)
+        app.router.add_get(f"{base}/{{slug}}/.well-known/openid-configuration", self.discovery)
+        app.router.add_get(f"{base}/{{slug}}/jwks/", self.jwks)
+        app.router.add_get(f"{base}/{{slug}}/end-session/", self.end_session)
 
-    # -- flows ------------------------------------------------------------------------
-
-    async def executor(self, request: web.Request) -> web.Response:
-        """Identification, then password, then done; a recovery flow asks for a new password instead."""
-        cookie = request.cookies.get(COOKIE) or secrets.token_hex(16)
-        state = self._stages.setdefault(cookie, {})
-        body = await request.json() if request.method == "POST" else {}
-        answer = self._recover(state, body) if "recovery" in state else self._identify(cookie, state, body)
-        response = web.json_response(answer)
-        response.set_cookie(COOKIE, cookie)
-        return response
-
-    def _identify(self, cookie: str, state: Record, body: Record) -> Record:
-        if "uid_field" in body:
-            state["username"] = body["uid_field"]
-        if "username" not in state:
-            return {"component": "ak-stage-identification"}
-        if "password" not in body:
-            return {"component": "ak-stage-password"}
-        user = self.store.find("user", "username", state["username"])
-        if user is None or not self._password_fits(user, body["password"]):
-            if user:
-                self.store.event("login_failed", user, {})
-            errors = {"password": [{"string": "Invalid password", "code": "invalid"}]}
-            return {"component": "ak-stage-password", "response_errors": errors}
-        if not user["is_active"]:
-            return {"component": "ak-stage-access-denied", "error_message": "Your account is inactive."}
-        self._sign_in(cookie, user)
-        return {"component": "xak-flow-redirect", "to": "/"}
-
-    def _recover(self, state: Record, body: Record) -> Record:
-        if "password" not in body:
-            return {
-                "component": "ak-stage-prompt",
-                "fields": [{"field_key": "password"}, {"field_key": "password_repeat"}],
-            }
-        user = self.store.objects["user"][str(state["recovery"])]
-        self.store.passwords[user["pk"]] = body["password"]
-        self._sign_in(state["cookie"], user)
-        return {"component": "xak-flow-redirect", "to": "/"}
-
-    async def open_link(self, request: web.Request) -> web.Response:
-        """A recovery link: once, and it leads into the recovery flow."""
-        grant = self.store.grants.pop(request.query.get("flow_token", ""), None)
-        if grant is None or grant["kind"] != "recovery":
-            return web.Response(status=404)
-        cookie = secrets.token_hex(16)
-        self._stages[cookie] = {"recovery": grant["user"], "cookie": cookie}
-        response = web.Response(text="<html>recovery</html>", content_type="text/html")
-        response.set_cookie(COOKIE, cookie)
-        return response
-
-    def _password_fits(self, user: Record, password: str) -> bool:
-        if self.store.passwords.get(user["pk"]) == password:
-            return True
-        # App passwords are accepted as the password (facts/authentik.md 11.6 C).
-        return any(
-            token["intent"] == "app_password" and token["user"] == user["pk"]
-            and self.store.token_keys.get(token["identifier"]) == password
-            for token in self.store.objects["token"].values()
-        )  # fmt: skip
-
-    def _sign_in(self, cookie: str, user: Record) -> None:
-        user["last_login"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.store.sessions[cookie] = {"user": user["pk"], "uuid": cookie}
-        self._stages.pop(cookie, None)
-        self.store.event("login", user, {})
-
-    # -- OAuth2 -----------------------------------------------------------------------------
+    # -- authorize ------------------------------------------------------------------------
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """302 with a code; a refusal is a page with status 200 (facts/authentik.md 11.2)."""
-        provider = self.store.find("oauth2provider", "client_id", request.query.get("client_id"))
+        """302 with a code; a refusal by policy is a page with status 200 and no event (facts/authentik.md 11.2)."""
+        query = request.query
+        provider = self.store.find("oauth2provider", "client_id", query.get("client_id"))
+        if provider is None:
+            return _page("Client ID Error", 400)
+        uri = query.get("redirect_uri", "")
+        if not _allowed(provider, uri):
+            return _page("Redirect URI Error", 400)
+        if "authorization_code" not in provider["grant_types"]:
+            return _page("invalid_grant", 400)
         session = self.store.sessions.get(request.cookies.get(COOKIE, ""))
-        if provider is None or "authorization_code" not in provider["grant_types"]:
-            return web.Response(status=400, text="invalid_client")
         if session is None:
-            return web.Response(status=302, headers={"Location": "/flows/-/default/authentication/"})
+            following = urlencode({"next": request.path_qs})
+            return web.Response(status=302, headers={"Location": f"/flows/-/default/authentication/?{following}"})
+        return self._answer(request, provider, session)
+
+    def _answer(self, request: web.Request, provider: Record, session: Record) -> web.Response:
+        query, uri = request.query, request.query["redirect_uri"]
         user = self.store.objects["user"][str(session["user"])]
         application = self.store.application_of(provider)
         if application is None or not self.store.may_use(user, application):
-            return web.Response(text="<html>Permission denied</html>", content_type="text/html")
-        uri = request.query.get("redirect_uri", "")
-        if uri not in [found["url"] for found in provider["redirect_uris"]]:
-            return web.Response(status=400, text="redirect_uri_mismatch")
+            return _page("Permission denied", 200)
+        flow = self.store.by_pk("flow", provider["authorization_flow"])
+        if flow is not None and flow["slug"] == EXPLICIT_CONSENT:
+            return _page("Consent", 200)
+        code = self._code(provider, user, session["cookie"], request)
+        self.store.event("authorize_application", user, {"authorized_application": {"name": application["name"]}})
+        answer = {"code": code, **({"state": query["state"]} if "state" in query else {})}
+        return web.Response(status=302, headers={"Location": f"{uri}{'&' if '?' in uri else '?'}{urlencode(answer)}"})
+
+    def _code(self, provider: Record, user: Record, session: str, request: web.Request) -> str:
+        names = ("redirect_uri", "nonce", "code_challenge", "code_challenge_method")
         code = secrets.token_hex(16)
-        self.store.grants[code] = {
-            "kind": "code", "user": user["pk"], "provider": provider["pk"], "scope": request.query.get("scope", ""),
-        }  # fmt: skip
-        return web.Response(
-            status=302, headers={"Location": f"{uri}?code={code}&state={request.query.get('state', '')}"}
+        self.store.grants.add(
+            Grant(
+                key=code,
+                kind="code",
+                user=user["pk"],
+                provider=provider["pk"],
+                scope=request.query.get("scope", ""),
+                session=session,
+                expires=self.store.clock() + seconds(provider["access_code_validity"]),
+                details={name: request.query.get(name) for name in names},
+            )
         )
+        return code
+
+    # -- token ------------------------------------------------------------------------------
 
     async def token(self, request: web.Request) -> web.Response:
-        """The token endpoint."""
+        """The grant type is checked before the client is, so that switching it off refuses everybody (11.1)."""
         form = await request.post()
         client_id, client_secret = _client(request, form)
-        grant = str(form.get("grant_type", ""))
+        grant_type = str(form.get("grant_type", ""))
         provider = self.store.find("oauth2provider", "client_id", client_id)
-        if provider is None or grant not in provider["grant_types"]:
-            return _oauth_error("invalid_grant")  # checked before the client is (facts/authentik.md 11.1)
-        if provider["client_secret"] != client_secret:
-            return _oauth_error("invalid_client")
-        if grant == "client_credentials":
+        if provider is None:
+            return _error("invalid_client")
+        if grant_type not in provider["grant_types"]:
+            return _error("invalid_grant")
+        if grant_type == "client_credentials" and "username" in form:
+            return self._service_user(request, provider, form)
+        return self._of_client(request, provider, form, client_secret)
+
+    def _of_client(self, request: web.Request, provider: Record, form: Any, client_secret: str) -> web.Response:
+        grant_type = form["grant_type"]
+        if provider["client_type"] == "confidential" and provider["client_secret"] != client_secret:
+            return _error("invalid_client")
+        if grant_type == "client_credentials":
             return self._client_credentials(request, provider, str(form.get("scope", "")))
-        found = self.store.grants.pop(
-            str(form.get("code" if grant == "authorization_code" else "refresh_token", "")), None
-        )
-        if found is None or found["provider"] != provider["pk"]:
-            return _oauth_error("invalid_grant")
-        # Neither policies nor is_active are looked at here: only ended grants refuse (facts/authentik.md 0.8).
-        return self._tokens(request, provider, self.store.objects["user"][str(found["user"])], found["scope"])
+        if grant_type == "authorization_code":
+            return self._exchange(request, provider, form)
+        return self._refresh(request, provider, str(form.get("refresh_token", "")))
+
+    def _exchange(self, request: web.Request, provider: Record, form: Any) -> web.Response:
+        grant = self.store.grants.find(str(form.get("code", "")), "code")
+        if grant is None or grant.provider != provider["pk"]:
+            return _error("invalid_grant")
+        self.store.grants.spend(grant)
+        same_uri = form.get("redirect_uri", "") == (grant.details["redirect_uri"] or "")
+        if not same_uri or not _proves(grant, str(form.get("code_verifier", ""))):
+            return _error("invalid_grant")
+        user = self.store.objects["user"][str(grant.user)]
+        occasion = Occasion(provider, user, grant.scope, grant.session, grant.details["nonce"])
+        return _tokens(self.tokens.issue(request, occasion))
+
+    def _refresh(self, request: web.Request, provider: Record, key: str) -> web.Response:
+        """Looks neither at policies nor at is_active: only a token that is gone refuses (facts/authentik.md 0.8)."""
+        grant = self.store.grants.find(key, "refresh")
+        if grant is None or grant.provider != provider["pk"]:
+            user = self.store.get("user", self.store.grants.spent.get(key))
+            if user is not None:
+                self.store.event("suspicious_request", user, {"message": "Revoked refresh token was used"})
+            return _error("invalid_grant")
+        self.store.grants.spend(grant)
+        user = self.store.objects["user"][str(grant.user)]
+        return _tokens(self.tokens.issue(request, Occasion(provider, user, grant.scope, grant.session)))
 
     def _client_credentials(self, request: web.Request, provider: Record, scope: str) -> web.Response:
+        """Makes a user of its own, whom only the bindings can stop: is_active is not looked at (6, 11.3)."""
         name = f"ak-{provider['name']}-client_credentials"
         application = self.store.application_of(provider)
+        if application is None:
+            return _error("invalid_grant")
         user = self.store.find("user", "username", name)
         if user is None:
-            path = f"goauthentik.io/apps/{application['slug'] if application else ''}"
+            path = f"goauthentik.io/apps/{application['slug']}"
             user = self.store.insert("user", {"username": name, "name": name, "path": path, "type": "service_account"})
-        if application is None or not self.store.may_use(user, application):
-            return _oauth_error("invalid_grant")
-        return self._tokens(request, provider, user, scope, refresh=False)
+        if not self.store.may_use(user, application):
+            return _error("invalid_grant")
+        return _tokens(self.tokens.issue(request, Occasion(provider, user, scope), refresh=False))
 
-    def _tokens(
-        self, request: web.Request, provider: Record, user: Record, scope: str, *, refresh: bool = True
-    ) -> web.Response:
-        claims = self._claims(request, provider, user, scope)
-        access = self._sign(provider, claims)
-        answer = {
-            "access_token": access,
-            "token_type": "Bearer",
-            "expires_in": claims["exp"] - claims["iat"],
-            "scope": scope,
-        }
-        if "openid" in scope.split():
-            answer["id_token"] = access
-        self.store.grants[access] = {"kind": "access", "user": user["pk"], "provider": provider["pk"], "claims": claims}
-        if refresh and "offline_access" in scope.split() and "refresh_token" in provider["grant_types"]:
-            token = secrets.token_hex(32)
-            self.store.grants[token] = {
-                "kind": "refresh",
-                "user": user["pk"],
-                "provider": provider["pk"],
-                "scope": scope,
-            }
-            answer["refresh_token"] = token
-        return web.json_response(answer)
+    def _service_user(self, request: web.Request, provider: Record, form: Any) -> web.Response:
+        """With a user's name and app password the client id alone is enough (facts/authentik.md 11.6 B)."""
+        user = self.store.find("user", "username", str(form["username"]))
+        application = self.store.application_of(provider)
+        known = user is not None and is_app_password(self.store, user, str(form.get("password", "")))
+        if user is None or application is None or not known or not user["is_active"]:
+            return _error("invalid_grant")
+        if not self.store.may_use(user, application):
+            return _error("invalid_grant")
+        self.store.event("login", user, {"auth_method": "token"})
+        occasion = Occasion(provider, user, str(form.get("scope", "")))
+        return _tokens(self.tokens.issue(request, occasion, refresh=False))
 
-    def _claims(self, request: web.Request, provider: Record, user: Record, scope: str) -> Record:
-        """Only scopes that are asked for and mapped give claims; `groups` are direct groups only."""
-        application = self.store.application_of(provider) or {"slug": provider["name"]}
-        now = int(time.time())
-        mapped = {
-            mapping["scope_name"]
-            for mapping in self.store.objects["scopemapping"].values()
-            if mapping["pk"] in provider["property_mappings"]
-        }
-        claims: Record = {
-            "iss": f"{request.scheme}://{request.host}/application/o/{application['slug']}/",
-            "sub": user["uuid"] if provider["sub_mode"] == "user_uuid" else f"hashed-{user['uuid']}",
-            "aud": provider["client_id"],
-            "azp": provider["client_id"],
-            "iat": now,
-            "auth_time": now,
-            "exp": now + _seconds(provider["access_token_validity"]),
-            "jti": secrets.token_hex(8),
-            "scope": scope,
-        }
-        for wanted in mapped.intersection(scope.split()):
-            claims |= self._scope_claims(wanted, user)
-        return claims
-
-    def _scope_claims(self, scope: str, user: Record) -> Record:
-        groups = [self.store.objects["group"][pk] for pk in self.store.groups_of(user)]
-        if scope == "profile":
-            names = [group["name"] for group in groups]
-            claims = {"name": user["name"], "preferred_username": user["username"], "groups": names}
-            return claims | self._ocis_role(user)
-        if scope == "email":
-            return {"email": user["email"], "email_verified": False}
-        if scope == "dezky":
-            every = (self.store.objects["group"][pk] for pk in self.store.all_groups_of(user))
-            tenants = sorted(
-                {group["attributes"]["dezky.eu/tenant"] for group in every if "dezky.eu/tenant" in group["attributes"]}
-            )
-            return {"tenant": tenants[0] if tenants else None, "tenants": tenants}
-        return {}
-
-    def _ocis_role(self, user: Record) -> Record:
-        """What the one mapping of ours that adds roles evaluates to; expressions are not run here."""
-        if self.store.find("scopemapping", "name", "dezky: ocis role") is None:
-            return {}
-        service = user["username"] == "ak-dezky-ocis-client_credentials"
-        return {"roles": ["ocisAdmin" if service else "ocisUser"]}
-
-    def _sign(self, provider: Record, claims: Record) -> str:
-        if provider["signing_key"] is None:
-            return jwt.encode(claims, provider["client_secret"], algorithm="HS256")
-        return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": provider["signing_key"]})
+    # -- what a token is worth --------------------------------------------------------------------
 
     async def userinfo(self, request: web.Request) -> web.Response:
-        """The claims of a living access token."""
-        grant = self.store.grants.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
-        if grant is None or grant["kind"] != "access":
-            return web.Response(status=401)
-        return web.json_response(grant["claims"])
+        """The subject and the claims of the scopes, as they are now."""
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        grant = self.store.grants.find(key, "access")
+        provider = self.store.get("oauth2provider", grant.provider) if grant else None
+        if grant is None or provider is None or "openid" not in grant.scope.split():
+            return web.Response(status=401, headers={"WWW-Authenticate": 'error="invalid_token"'})
+        user = self.store.objects["user"][str(grant.user)]
+        claims = self.tokens.mapped_claims(provider, user, grant.scope)
+        return web.json_response({"sub": self.tokens.subject(provider, user), **claims})
+
+    async def introspect(self, request: web.Request) -> web.Response:
+        """Whether a token still counts; to other clients it never does."""
+        form = await request.post()
+        provider = self._authenticated(request, form)
+        if provider is None:
+            return _error("invalid_client")
+        key = str(form.get("token", ""))
+        grant = self.store.grants.find(key, "access") or self.store.grants.find(key, "refresh")
+        if grant is None or grant.provider != provider["pk"]:
+            return web.json_response({"active": False})
+        claims = {"active": True, "scope": grant.scope, "client_id": provider["client_id"], "exp": int(grant.expires)}
+        return web.json_response({**grant.claims, **claims})
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """A token of the client's own ends; 200 whatever it was."""
+        form = await request.post()
+        provider = self._authenticated(request, form)
+        if provider is None:
+            return _error("invalid_client")
+        key = str(form.get("token", ""))
+        grant = self.store.grants.find(key, "access") or self.store.grants.find(key, "refresh")
+        if grant is not None and grant.provider == provider["pk"]:
+            self.store.grants.drop(grant)
+        return web.json_response({})
+
+    async def end_session(self, request: web.Request) -> web.Response:
+        """The browser's own session ends."""
+        session = self.store.sessions.pop(request.cookies.get(COOKIE, ""), None)
+        if session is not None:
+            self.store.grants.end_session(session["user"], session["cookie"])
+            self.store.event("logout", self.store.objects["user"][str(session["user"])])
+        uri = request.query.get("post_logout_redirect_uri")
+        return web.Response(status=302, headers={"Location": uri}) if uri else _page("Signed out", 200)
+
+    def _authenticated(self, request: web.Request, form: Any) -> Record | None:
+        client_id, client_secret = _client(request, form)
+        provider = self.store.find("oauth2provider", "client_id", client_id)
+        return provider if provider is not None and provider["client_secret"] == client_secret else None
+
+    # -- what clients are told -----------------------------------------------------------------------
 
     async def discovery(self, request: web.Request) -> web.Response:
-        """The issuer follows the Host header (facts/authentik.md 0.9)."""
-        application = self.store.get("application", request.match_info["slug"])
-        if application is None or application["provider"] is None:
+        """Under the application's slug, also where the issuer is global (facts/authentik.md 1)."""
+        provider = self._of(request)
+        if provider is None:
             return web.Response(status=404)
         base = f"{request.scheme}://{request.host}/application/o"
+        own = f"{base}/{request.match_info['slug']}"
+        found = (self.store.get("scopemapping", pk) for pk in provider["property_mappings"])
         return web.json_response(
             {
-                "issuer": f"{base}/{application['slug']}/",
+                "issuer": self.tokens.issuer(request, provider),
                 "authorization_endpoint": f"{base}/authorize/",
                 "token_endpoint": f"{base}/token/",
                 "userinfo_endpoint": f"{base}/userinfo/",
-                "jwks_uri": f"{base}/{application['slug']}/jwks/",
-                "id_token_signing_alg_values_supported": ["RS256"],
+                "introspection_endpoint": f"{base}/introspect/",
+                "revocation_endpoint": f"{base}/revoke/",
+                "end_session_endpoint": f"{own}/end-session/",
+                "jwks_uri": f"{own}/jwks/",
+                "response_types_supported": ["code"],
+                "grant_types_supported": provider["grant_types"],
+                "id_token_signing_alg_values_supported": [self.tokens.keys.algorithm(provider)],
+                "subject_types_supported": ["public"],
+                "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+                "code_challenge_methods_supported": ["plain", "S256"],
+                "scopes_supported": sorted({mapping["scope_name"] for mapping in found if mapping}),
             }
         )
 
     async def jwks(self, request: web.Request) -> web.Response:
-        """The public key; an empty object where the provider has none."""
+        """One provider's keys only."""
+        provider = self._of(request)
+        return web.Response(status=404) if provider is None else web.json_response(self.tokens.keys.published(provider))
+
+    def _of(self, request: web.Request) -> Record | None:
         application = self.store.get("application", request.match_info["slug"])
-        provider = self.store.get("oauth2provider", application["provider"]) if application else None
-        if provider is None:
-            return web.Response(status=404)
-        if provider["signing_key"] is None:
-            return web.json_response({})
-        numbers = self._key.public_key().public_numbers()
-        key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": provider["signing_key"]}
-        return web.json_response({"keys": [{**key, "n": _b64(numbers.n), "e": _b64(numbers.e)}]})
+        return self.store.get("oauth2provider", application["provider"]) if application else None
 
 
 def _client(request: web.Request, form: Any) -> tuple[str, str]:
-    header = request.headers.get("Authorization", "")
-    if header.startswith("Basic "):
-        user, _, password = base64.b64decode(header[6:]).decode().partition(":")
-        return user, password
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme == "Basic":
+        try:
+            client_id, _, secret = base64.b64decode(value).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return client_id, secret
     return str(form.get("client_id", "")), str(form.get("client_secret", ""))
 
 
-def _oauth_error(code: str) -> web.Response:
-    return web.json_response({"error": code, "error_description": code, "request_id": secrets.token_hex(8)}, status=400)
+def _allowed(provider: Record, uri: str) -> bool:
+    for known in provider["redirect_uris"]:
+        if known.get("redirect_uri_type", "authorization") != "authorization":
+            continue
+        if known["url"] == uri or (known["matching_mode"] == "regex" and re.fullmatch(known["url"], uri)):
+            return True
+    return False
 
 
-def _seconds(text: str) -> int:
-    unit, _, number = text.partition("=")
-    return int(number) * UNITS[unit]
+def _proves(grant: Grant, verifier: str) -> bool:
+    """PKCE, where the code was asked for with it."""
+    challenge = grant.details["code_challenge"]
+    if not challenge:
+        return True
+    if grant.details["code_challenge_method"] == "S256":
+        verifier = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return secrets.compare_digest(verifier, challenge)
 
 
-def _b64(number: int) -> str:
-    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+def _tokens(answer: Record) -> web.Response:
+    return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+def _error(code: str) -> web.Response:
+    told = {"error": code, "error_description": code, "request_id": secrets.token_hex(16)}
+    return web.json_response(told, status=400)
+
+
+def _page(title: str, status: int) -> web.Response:
+    return web.Response(status=status, text=f"<html><title>{title}</title>{title}</html>", content_type="text/html")

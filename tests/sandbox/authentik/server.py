@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from aiohttp import web
 
+from tests.sandbox.authentik.actions import Actions
 from tests.sandbox.authentik.api import Api
+from tests.sandbox.authentik.events import Events
 from tests.sandbox.authentik.oauth import OAuth
+from tests.sandbox.authentik.sign_in import SignIn
 from tests.sandbox.authentik.store import Store
 from tests.sandbox.standin import StandIn
 
 
 class AuthentikStandIn(StandIn):
-    """Authentik 2026.8 as a client sees it. ``store`` is there for assertions."""
+    """Authentik 2026.8 as a client sees it. ``store`` is there for assertions, ``clock`` gives seconds since 1970."""
 
     name = "authentik"
 
-    def __init__(self, *, bootstrap_token: str = "bootstrap-token") -> None:
+    def __init__(
+        self,
+        *,
+        bootstrap_token: str = "bootstrap-token",  # noqa: S107 - known to everybody on purpose
+        host_brand_domain: str = "authentik-default",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__()
         self.bootstrap_token = bootstrap_token
-        self.store = Store(bootstrap_token)
+        self.store = Store(bootstrap_token, host_brand_domain=host_brand_domain, clock=clock)
         for probe in ("live", "ready"):
             self.app.router.add_get(f"/-/health/{probe}/", self._healthy)
-        OAuth(self.store).add_routes(self.app)
-        Api(self.store).add_routes(self.app)
+        api = Api(self.store)
+        for part in (SignIn(self.store), OAuth(self.store), Actions(api), Events(api), api):
+            part.add_routes(self.app)
 
     async def describe(self, request: web.Request) -> tuple[str, bool]:
         """Signing in makes tokens and sessions, but changes nothing that a client of the API keeps."""

@@ -1,32 +1,65 @@
-"""The state of the stand-in: objects by kind and key, with indexes on unique fields, and what follows from them."""
+"""The state of the stand-in: objects by kind and key, with indexes, and what follows from them."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
+from tests.sandbox.authentik.fresh import furnish
+from tests.sandbox.authentik.grants import Grants, seconds
 from tests.sandbox.authentik.kinds import KINDS, Record, client_secret
+
+HTTP_REQUEST: ContextVar[Record | None] = ContextVar("HTTP_REQUEST", default=None)
+"""The request that is being answered: every event it causes carries its id (facts/authentik.md 2)."""
+DEFAULT_SETTINGS = {
+    "gdpr_compliance": True,
+    "event_retention": "days=365",
+    "default_token_duration": "minutes=30",
+    "default_token_length": 60,
+    "pagination_default_page_size": 20,
+    "pagination_max_page_size": 100,
+    "flags": {
+        "core_default_app_access": True,
+        "enterprise_audit_include_expanded_diff": False,
+        "flows_continuous_login": False,
+        "flows_refresh_others": False,
+    },
+}
 
 
 class Store:
     """Everything Authentik would keep in its database."""
 
-    def __init__(self, bootstrap_token: str) -> None:
+    def __init__(
+        self,
+        bootstrap_token: str,
+        *,
+        host_brand_domain: str = "authentik-default",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
         self.objects: dict[str, dict[str, Record]] = {name: {} for name in KINDS}
         self.unique: dict[tuple[str, str], dict[Any, str]] = defaultdict(dict)
         self.members: dict[str, set[int]] = defaultdict(set)
         self.passwords: dict[int, str] = {}
         self.token_keys: dict[str, str] = {}
+        self.token_of_key: dict[str, str] = {}
         self.global_permissions: dict[str, set[str]] = defaultdict(set)
-        self.object_permissions: set[tuple[int, str, str]] = set()
+        self.object_permissions: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.settings: Record = {**DEFAULT_SETTINGS}
         self.events: list[Record] = []
         self.sessions: dict[str, Record] = {}
-        self.grants: dict[str, Record] = {}
+        self.grants = Grants(clock)
+        self._many: dict[tuple[str, str], dict[Any, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
         self._numbers: dict[str, int] = defaultdict(int)
-        self._fresh(bootstrap_token)
+        self._install_id = uuid.uuid4().hex
+        self.admin = furnish(self, bootstrap_token, host_brand_domain)
 
     # -- objects ----------------------------------------------------------------
 
@@ -34,55 +67,52 @@ class Store:
         """A new object with its key; the caller checked it."""
         form = KINDS[kind]
         self._numbers[kind] += 1
-        record = {**form.defaults, **fields}
+        record = {**form.defaults, **fields, "_number": self._numbers[kind]}
         if form.key not in record:
             record[form.key] = form.new_key(self._numbers[kind])
-        record.setdefault("pk", str(uuid.uuid4()))
+        record.setdefault("pk", record["brand_uuid"] if kind == "brand" else str(uuid.uuid4()))
         self._complete(kind, record)
         self.objects[kind][str(record[form.key])] = record
         self._index(kind, record)
         if kind == "user":
-            self._join(record, record.pop("groups"))
+            self._join_all(record, record.pop("groups"))
         if kind == "group":
             self._set_members(record["pk"], set(record.pop("users")))
         return record
 
-    def update(self, kind: str, record: Record, fields: Record) -> None:
-        """Change an object in place."""
-        self._unindex(kind, record)
+    def update(self, kind: str, record: Record, fields: Record, *, patch: bool = True) -> None:
+        """Change an object in place. A deactivation ends a user's tokens; only by PATCH also the sessions (3.10)."""
         fields = dict(fields)
         if kind == "user" and "groups" in fields:
             self._leave_all(record)
-            self._join(record, fields.pop("groups"))
+            self._join_all(record, fields.pop("groups"))
         if kind == "group" and "users" in fields:
             self._set_members(record["pk"], set(fields.pop("users")))
+        old_key = str(record[KINDS[kind].key])
+        self._unindex(kind, record)
         record.update(fields)
+        self._rekey(kind, record, old_key)
         self._index(kind, record)
-        if kind == "user" and fields.get("is_active") is False:
-            self.end_everything(record["pk"])
+        if kind == "user" and not record["is_active"]:
+            self.grants.end_user(record["pk"])
+            if patch:
+                self.end_sessions(record["pk"])
 
     def remove(self, kind: str, record: Record) -> None:
         """Delete an object and what the database cascades to."""
         self._unindex(kind, record)
         self.objects[kind].pop(str(record[KINDS[kind].key]))
-        pk = record["pk"]
-        if kind == "user":
-            self._leave_all(record)
-            self.end_everything(pk)
-            # gdpr_compliance: the events of a user go with the user (facts/authentik.md 0.10).
-            self.events = [event for event in self.events if event["user"].get("pk") != pk]
-        if kind == "group":
-            self._set_members(pk, set())
-            self.members.pop(pk, None)
-            self._drop_bindings("group", pk)
-            for group in self.objects["group"].values():
-                group["parents"] = [parent for parent in group["parents"] if parent != pk]
-        if kind == "application":
-            self._drop_bindings("target", pk)
-        if kind == "oauth2provider":
-            for application in self.objects["application"].values():
-                if application["provider"] == pk:
-                    self.update("application", application, {"provider": None})
+        cascades: dict[str, Callable[[Record], None]] = {
+            "user": self._user_gone,
+            "group": self._group_gone,
+            "application": self._application_gone,
+            "oauth2provider": self._provider_gone,
+            "expressionpolicy": lambda policy: self._drop_bindings("policy", policy["pk"]),
+            "certificatekeypair": self._key_pair_gone,
+            "token": lambda token: self.set_key(token["identifier"], None),
+        }
+        if kind in cascades:
+            cascades[kind](record)
 
     def get(self, kind: str, key: object) -> Record | None:
         """An object by its key."""
@@ -93,10 +123,20 @@ class Store:
         key = self.unique[kind, field].get(value)
         return self.objects[kind].get(key) if key is not None else None
 
+    def by_pk(self, kind: str, pk: object) -> Record | None:
+        """An object by what other objects refer to it with."""
+        if KINDS[kind].key in {"pk", "brand_uuid"}:
+            return self.get(kind, pk)
+        return self.find(kind, "pk", pk)
+
+    def having(self, kind: str, field: str, value: object) -> list[Record]:
+        """The objects with this value in an indexed field."""
+        return [self.objects[kind][key] for key in self._many[kind, field].get(value, ())]
+
     # -- derived ---------------------------------------------------------------------
 
     def groups_of(self, user: Record) -> list[str]:
-        """The pks of the groups a user is in directly, oldest group first."""
+        """The pks of the groups a user is in directly, oldest membership first."""
         return list(user.get("_groups", ()))
 
     def all_groups_of(self, user: Record) -> set[str]:
@@ -116,15 +156,17 @@ class Store:
         groups = [self.get("group", pk) for pk in self.all_groups_of(user)]
         return any(bool(group["is_superuser"]) for group in groups if group is not None)
 
+    def uid(self, user: Record) -> str:
+        """The hashed id of a user: the default ``sub``, the same for every provider (facts/authentik.md 6)."""
+        return hashlib.sha256(f"{user['pk']}-{self._install_id}".encode()).hexdigest()
+
     def application_of(self, provider: Record) -> Record | None:
         """The application a provider is assigned to."""
         return self.find("application", "provider", provider["pk"])
 
     def bindings_of(self, application: Record) -> Iterator[Record]:
         """The enabled bindings of an application."""
-        for binding in self.objects["policybinding"].values():
-            if binding["target"] == application["pk"] and binding["enabled"]:
-                yield binding
+        return (found for found in self.having("policybinding", "target", application["pk"]) if found["enabled"])
 
     def may_use(self, user: Record, application: Record) -> bool:
         """Whether the policy engine lets the user in; an application without bindings is open to everybody."""
@@ -134,24 +176,50 @@ class Store:
             return True
         return all(results) if application["policy_engine_mode"] == "all" else any(results)
 
-    def end_everything(self, pk: int) -> None:
-        """Sessions, access and refresh tokens and codes of a user: gone for good (facts/authentik.md 3.10)."""
-        self.sessions = {key: found for key, found in self.sessions.items() if found["user"] != pk}
-        self.grants = {key: found for key, found in self.grants.items() if found["user"] != pk}
+    def end_sessions(self, pk: int) -> int:
+        """A user's login sessions and the access tokens made in them; the number of rows that went."""
+        rows = 0
+        for cookie, session in [(key, found) for key, found in self.sessions.items() if found["user"] == pk]:
+            del self.sessions[cookie]
+            # A session is two rows, and the count that is told includes what hangs on them (facts/authentik.md 11.3).
+            rows += 2 + self.grants.end_session(pk, session["cookie"])
+        return rows
 
-    def event(self, action: str, user: Record, context: Record) -> None:
-        """Every write makes one, also one that changes nothing."""
+    def set_key(self, identifier: str, key: str | None) -> None:
+        """The secret of a token; None when the token goes."""
+        self.token_of_key.pop(self.token_keys.pop(identifier, ""), None)
+        if key is not None:
+            self.token_keys[identifier] = key
+            self.token_of_key[key] = identifier
+
+    # -- events ----------------------------------------------------------------------
+
+    def event(self, action: str, user: Record, context: Record | None = None) -> None:
+        """Note what happened."""
+        now = self.clock()
+        brand = next((found for found in self.objects["brand"].values() if found["default"]), None)
+        context = dict(context or {})
+        if request := HTTP_REQUEST.get():
+            context["http_request"] = request
         self.events.append(
             {
                 "pk": str(uuid.uuid4()),
                 "user": {"pk": user["pk"], "username": user["username"], "email": user["email"]},
                 "action": action,
-                "app": "authentik.audit.middleware",
+                "app": "authentik.audit.middleware" if action.startswith("model_") else "authentik.events.signals",
                 "context": context,
                 "client_ip": "127.0.0.1",
-                "created": time.time(),
+                "created": timestamp(now),
+                "expires": timestamp(now + seconds(self.settings["event_retention"])),
+                "brand": _model("authentik_brands", "brand", brand["pk"], brand["domain"]) if brand else {},
             }
         )
+
+    def changed(self, action: str, user: Record, kind: str, record: Record, *, times: int = 1) -> None:
+        """A write to an object makes an event, also one that changes nothing (facts/authentik.md 5)."""
+        name = record.get("name") or record.get("domain") or record.get("identifier") or ""
+        for _ in range(times):
+            self.event(action, user, {"model": _model(KINDS[kind].app, kind, record["pk"], name)})
 
     # -- inside -----------------------------------------------------------------------
 
@@ -166,13 +234,18 @@ class Store:
         return bool(result) != bool(binding["negate"])
 
     def _complete(self, kind: str, record: Record) -> None:
+        now = timestamp(self.clock())
         if kind == "user":
-            record["uuid"] = str(uuid.uuid4())
+            record.setdefault("uuid", str(uuid.uuid4()))
+            record |= {"date_joined": now, "last_updated": now, "password_change_date": now}
         if kind == "oauth2provider":
-            record.setdefault("client_id", str(uuid.uuid4()))
-            record.setdefault("client_secret", client_secret())
+            record["client_id"] = record.get("client_id") or uuid.uuid4().hex
+            record["client_secret"] = record.get("client_secret") or client_secret()
+        if kind == "token" and record["expiring"] and not record["expires"]:
+            life = seconds(self.settings["default_token_duration"])
+            record["expires"] = timestamp(self.clock() + life)
 
-    def _join(self, user: Record, groups: list[str]) -> None:
+    def _join_all(self, user: Record, groups: Iterable[str]) -> None:
         user["_groups"] = {}
         for pk in groups:
             self.join(user, pk)
@@ -197,58 +270,82 @@ class Store:
         for pk in self.groups_of(user):
             self.leave(user, pk)
 
+    def _user_gone(self, user: Record) -> None:
+        pk = user["pk"]
+        self._leave_all(user)
+        self.grants.end_user(pk)
+        self.end_sessions(pk)
+        self.passwords.pop(pk, None)
+        self._drop_bindings("user", pk)
+        for token in self.having("token", "user", pk):
+            self.remove("token", token)
+        if self.settings["gdpr_compliance"]:
+            # The events of a user go with the user (facts/authentik.md 0.10).
+            self.events = [event for event in self.events if event["user"].get("pk") != pk]
+
+    def _group_gone(self, group: Record) -> None:
+        pk = group["pk"]
+        self._set_members(pk, set())
+        self.members.pop(pk, None)
+        self._drop_bindings("group", pk)
+        for child in self.having("group", "parents", pk):
+            self.update("group", child, {"parents": [parent for parent in child["parents"] if parent != pk]})
+
+    def _application_gone(self, application: Record) -> None:
+        """Its bindings go, its provider stays (facts/authentik.md 10)."""
+        self._drop_bindings("target", application["pk"])
+        for brand in self.objects["brand"].values():
+            if brand["default_application"] == application["pk"]:
+                brand["default_application"] = None
+
+    def _provider_gone(self, provider: Record) -> None:
+        self.grants.end_provider(provider["pk"])
+        application = self.application_of(provider)
+        if application is not None:
+            self.update("application", application, {"provider": None})
+
+    def _key_pair_gone(self, pair: Record) -> None:
+        """Its providers silently fall back to HS256 (facts/billing-and-jwt.md B14)."""
+        for provider in self.having("oauth2provider", "signing_key", pair["pk"]):
+            self.update("oauth2provider", provider, {"signing_key": None})
+
     def _drop_bindings(self, field: str, value: object) -> None:
-        bindings = self.objects["policybinding"]
-        for key in [key for key, binding in bindings.items() if binding[field] == value]:
-            del bindings[key]
+        for binding in self.having("policybinding", field, value):
+            self.remove("policybinding", binding)
+
+    def _rekey(self, kind: str, record: Record, old_key: str) -> None:
+        key = str(record[KINDS[kind].key])
+        if key != old_key:
+            self.objects[kind][key] = self.objects[kind].pop(old_key)
 
     def _index(self, kind: str, record: Record) -> None:
-        for field in KINDS[kind].unique:
+        form = KINDS[kind]
+        key = str(record[form.key])
+        for field in (*form.unique, *form.lookup):
             if record.get(field) is not None:
-                self.unique[kind, field][record[field]] = str(record[KINDS[kind].key])
+                self.unique[kind, field][record[field]] = key
+        for field in form.indexed:
+            for value in _values(record.get(field)):
+                self._many[kind, field][value][key] = None
 
     def _unindex(self, kind: str, record: Record) -> None:
-        for field in KINDS[kind].unique:
+        form = KINDS[kind]
+        key = str(record[form.key])
+        for field in (*form.unique, *form.lookup):
             self.unique[kind, field].pop(record.get(field), None)
+        for field in form.indexed:
+            for value in _values(record.get(field)):
+                self._many[kind, field][value].pop(key, None)
 
-    def _fresh(self, bootstrap_token: str) -> None:
-        """What a new server has: the administrator, default flows, built-in mappings, a self-signed key, a brand."""
-        admins = self.insert("group", {"name": "authentik Admins", "is_superuser": True})
-        admin = {"username": "akadmin", "name": "authentik Default Admin", "groups": [admins["pk"]]}
-        self.admin = self.insert("user", {**admin, "email": "root@example.com"})
-        self.insert(
-            "token",
-            {"identifier": "authentik-bootstrap-token", "intent": "api", "user": self.admin["pk"], "expiring": False},
-        )
-        self.token_keys["authentik-bootstrap-token"] = bootstrap_token
-        for slug, designation in (
-            ("default-authentication-flow", "authentication"),
-            ("default-invalidation-flow", "invalidation"),
-            ("default-provider-authorization-implicit-consent", "authorization"),
-            ("default-provider-authorization-explicit-consent", "authorization"),
-            ("default-provider-invalidation-flow", "invalidation"),
-        ):
-            self.insert("flow", {"name": slug, "slug": slug, "title": slug, "designation": designation})
-        for stage in (
-            "default-password-change-prompt",
-            "default-password-change-write",
-            "default-authentication-login",
-        ):
-            self.insert("stage", {"name": stage})
-        for scope in ("openid", "email", "profile", "offline_access", "entitlements"):
-            managed = f"goauthentik.io/providers/oauth2/scope-{scope}"
-            name = f"authentik default OAuth Mapping: OpenID '{scope}'"
-            self.insert(
-                "scopemapping", {"name": name, "scope_name": scope, "expression": "return {}", "managed": managed}
-            )
-        self.insert("certificatekeypair", {"name": "authentik Self-signed Certificate", "managed": None})
-        flows = self.objects["flow"]
-        self.insert(
-            "brand",
-            {
-                "domain": "authentik-default",
-                "default": True,
-                "flow_authentication": flows["default-authentication-flow"]["pk"],
-                "flow_invalidation": flows["default-invalidation-flow"]["pk"],
-            },
-        )
+
+def timestamp(at: float) -> str:
+    """A point in time as Authentik writes it: microseconds, ``Z``."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _values(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _model(app: str, name: str, pk: object, title: str) -> Record:
+    return {"pk": str(pk).replace("-", ""), "app": app, "name": title, "model_name": name}

@@ -35,7 +35,7 @@ DRIVE_FIELDS = {"id", "name", "driveType", "description", "driveAlias", "quota",
 CAN_ADMIN_DRIVES = {"ocisAdmin", "ocisSpaceAdmin"}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An error answer of LibreGraph."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -105,7 +105,7 @@ class OcisStandIn(StandIn):
                 if user is None:
                     return web.Response(status=401)  # the proxy's, with an empty body
                 return await handler(request, user)
-            except Refused as refused:
+            except RefusedError as refused:
                 inner = {"date": "2026-11-24T00:00:00Z", "request-id": uuid.uuid4().hex}
                 error = {"code": refused.code, "message": refused.message, "innererror": inner}
                 return web.json_response({"error": error}, status=refused.status)
@@ -120,7 +120,7 @@ class OcisStandIn(StandIn):
             if user is None or user.password != password:
                 return None
             if self.issuer is not None:
-                raise Refused(500, "generalException", "missing claim 'name' (displayName)")
+                raise RefusedError(500, "generalException", "missing claim 'name' (displayName)")
             return user
         if scheme == "Bearer" and self.issuer is not None:
             return await self._by_token(value)
@@ -136,7 +136,7 @@ class OcisStandIn(StandIn):
             self._claims[token] = claims
         role = next((name for name in MAPPED if name in claims.get("roles", ())), None)
         if role is None:
-            raise Refused(500, "generalException", "no roles in user claims")
+            raise RefusedError(500, "generalException", "no roles in user claims")
         user = self.store.user(claims["preferred_username"])
         if user is None:
             user = self.store.add_user(
@@ -147,7 +147,7 @@ class OcisStandIn(StandIn):
         return user
 
     def _sync(self, user: User, names: list[str]) -> None:
-        """The claim is the truth: groups in it are joined (and made), others left; not more often than every 5 minutes."""
+        """The claim is the truth: groups in it are joined (and made), others left; at most every ``sync_every`` s."""
         if user.synced and time.monotonic() - user.synced < self.sync_every:
             return
         user.synced = time.monotonic()
@@ -178,9 +178,9 @@ class OcisStandIn(StandIn):
         """Filters but by driveType are ignored: everything comes back."""
         wanted = request.query.get("$filter", "")
         if " and " in wanted or " or " in wanted:
-            raise Refused(501, "notSupported", "unsupported filter")
+            raise RefusedError(501, "notSupported", "unsupported filter")
         if user.role not in CAN_ADMIN_DRIVES:
-            raise Refused(403, "accessDenied", "insufficient permissions")
+            raise RefusedError(403, "accessDenied", "insufficient permissions")
         kind = "project" if "driveType eq 'project'" in wanted else None
         found = [space for space in self.store.spaces.values() if kind is None or space.kind == kind]
         return web.json_response({"value": [self._shown(space, request) for space in found]})
@@ -195,25 +195,27 @@ class OcisStandIn(StandIn):
     def _found(self, request: web.Request) -> Space:
         space = self.store.spaces.get(_bare(request.match_info["id"]))
         if space is None:
-            raise Refused(404, "itemNotFound", "no drive returned from storage")
+            raise RefusedError(404, "itemNotFound", "no drive returned from storage")
         return space
 
     async def _drive(self, request: web.Request, user: User) -> web.Response:
         space = self._found(request)
-        if user.role not in CAN_ADMIN_DRIVES and not self.store.role_of(user, space):
-            raise Refused(404, "itemNotFound", "no drive returned from storage")
+        role = self.store.role_of(user, space)
+        seen = role == MANAGER if space.disabled else role is not None
+        if user.role not in CAN_ADMIN_DRIVES and not seen:
+            raise RefusedError(404, "itemNotFound", "no drive returned from storage")
         return web.json_response(self._shown(space, request))
 
     async def _create_drive(self, request: web.Request, user: User) -> web.Response:
         body = await _strict(request, DRIVE_FIELDS)
         if user.role not in CAN_ADMIN_DRIVES:
-            raise Refused(403, "accessDenied", "insufficient permissions to create a space.")
+            raise RefusedError(403, "accessDenied", "insufficient permissions to create a space.")
         if body.get("driveType", "project") != "project":
-            raise Refused(400, "invalidRequest", "invalid drive type")
+            raise RefusedError(400, "invalidRequest", "invalid drive type")
         name = _name(body.get("name"))
         key = body.get("id") or str(uuid.uuid4())
         if key in self.store.spaces:
-            raise Refused(500, "generalException", "already exists")  # also when the existing one is disabled
+            raise RefusedError(500, "generalException", "already exists")  # also when the existing one is disabled
         self.store.spaces[key] = space = Space(
             id=key,
             name=name,
@@ -228,7 +230,7 @@ class OcisStandIn(StandIn):
         body = await _strict(request, DRIVE_FIELDS)
         space = self._found(request)
         if not self._manages(user, space):
-            raise Refused(404, "itemNotFound", "no drive returned from storage")
+            raise RefusedError(404, "itemNotFound", "no drive returned from storage")
         if _flag(request, "Restore"):
             space.disabled = False
             return web.json_response(self._shown(space, request))
@@ -241,18 +243,20 @@ class OcisStandIn(StandIn):
         elif total is not None:
             space.quota, space.poisoned = total, False
         if space.poisoned:
-            raise Refused(500, "generalException", "quota must not be negative")
+            raise RefusedError(500, "generalException", "quota must not be negative")
         return web.json_response(self._shown(space, request))
 
     async def _delete_drive(self, request: web.Request, user: User) -> web.Response:
         space = self._found(request)
         if not self._manages(user, space):
-            raise Refused(403 if self.store.role_of(user, space) else 404, "accessDenied", "insufficient permissions")
+            raise RefusedError(
+                403 if self.store.role_of(user, space) else 404, "accessDenied", "insufficient permissions"
+            )
         if not _flag(request, "Purge"):
             space.disabled = True
             return web.Response(status=204)
         if not space.disabled:
-            raise Refused(400, "invalidRequest", "can't purge enabled space")
+            raise RefusedError(400, "invalidRequest", "can't purge enabled space")
         del self.store.spaces[space.id]
         return web.Response(status=204)
 
@@ -265,22 +269,22 @@ class OcisStandIn(StandIn):
         """404 while disabled, and for everybody who is no member, an Admin too."""
         space = self._found(request)
         if space.disabled or self.store.role_of(user, space) is None:
-            raise Refused(404, "itemNotFound", "no drive returned from storage")
+            raise RefusedError(404, "itemNotFound", "no drive returned from storage")
         return space
 
     async def _invite(self, request: web.Request, user: User) -> web.Response:
         body = await _strict(request, {"recipients", "roles", "expirationDateTime"})
         space = self._open_space(request, user)
         if len(body.get("recipients", ())) != 1 or len(body.get("roles", ())) != 1 or body["roles"][0] not in ROLES:
-            raise Refused(400, "invalidRequest", "exactly one recipient and one role expected")
+            raise RefusedError(400, "invalidRequest", "exactly one recipient and one role expected")
         recipient = body["recipients"][0]
         kind = recipient.get("@libre.graph.recipient.type")
         known = self.store.users if kind == "user" else self.store.groups if kind == "group" else {}
         if recipient.get("objectId") not in known:
-            raise Refused(400, "invalidRequest", "itemNotFound")
+            raise RefusedError(400, "invalidRequest", "itemNotFound")
         key = f"{kind[0]}:{recipient['objectId']}"
         if key in space.grants:
-            raise Refused(409, "nameAlreadyExists", "grant already exists")
+            raise RefusedError(409, "nameAlreadyExists", "grant already exists")
         space.grants[key] = body["roles"][0]
         return web.json_response({"value": [{"id": key, "roles": body["roles"]}]})
 
@@ -292,17 +296,17 @@ class OcisStandIn(StandIn):
         body = await _strict(request, {"roles", "expirationDateTime"})
         space, key = self._open_space(request, user), request.match_info["grant"]
         if key not in space.grants:
-            raise Refused(404, "itemNotFound", "permission not found")
+            raise RefusedError(404, "itemNotFound", "permission not found")
         space.grants[key] = body["roles"][0]
         return web.json_response({"id": key, "roles": body["roles"]})
 
     async def _drop_permission(self, request: web.Request, user: User) -> web.Response:
         space, key = self._open_space(request, user), request.match_info["grant"]
         if key not in space.grants:
-            raise Refused(500, "generalException", "error getting grant to remove")
+            raise RefusedError(500, "generalException", "error getting grant to remove")
         managers = [grant for grant, role in space.grants.items() if role == MANAGER]
         if managers == [key]:
-            raise Refused(403, "accessDenied", "can't remove the last manager")
+            raise RefusedError(403, "accessDenied", "can't remove the last manager")
         del space.grants[key]
         return web.Response(status=204)
 
@@ -327,20 +331,20 @@ class OcisStandIn(StandIn):
 
     def _require_admin(self, user: User) -> None:
         if user.role != "ocisAdmin":
-            raise Refused(403, "accessDenied", "Forbidden")
+            raise RefusedError(403, "accessDenied", "Forbidden")
 
     def _group_id(self, request: web.Request) -> str:
         key = unquote(request.match_info["id"])
         found = key if key in self.store.groups else self.store.group_ids.get(key)
         if found is None:
-            raise Refused(404, "itemNotFound", "not found")
+            raise RefusedError(404, "itemNotFound", "not found")
         return found
 
     async def _create_group(self, request: web.Request, user: User) -> web.Response:
         body = await _strict(request, {"displayName", "description", "members@odata.bind"})
         self._require_admin(user)
         if body["displayName"] in self.store.group_ids:
-            raise Refused(409, "nameAlreadyExists", "group already exists")
+            raise RefusedError(409, "nameAlreadyExists", "group already exists")
         key = self.store.add_group(body["displayName"])
         return web.json_response({"id": key, "displayName": body["displayName"], "groupTypes": []}, status=201)
 
@@ -362,7 +366,7 @@ class OcisStandIn(StandIn):
         body = await _strict(request, {"@odata.id"})
         member = self.store.user(body["@odata.id"].rpartition("/")[2])
         if member is None:
-            raise Refused(404, "itemNotFound", "user not found")
+            raise RefusedError(404, "itemNotFound", "user not found")
         member.groups.add(self._group_id(request))
         return web.Response(status=204)
 
@@ -379,7 +383,7 @@ class OcisStandIn(StandIn):
         body = await _strict(request, fields)
         self._require_admin(user)
         if self.store.user(body["onPremisesSamAccountName"]):
-            raise Refused(409, "nameAlreadyExists", "user already exists")
+            raise RefusedError(409, "nameAlreadyExists", "user already exists")
         password = (body.get("passwordProfile") or {}).get("password")
         made = self.store.add_user(
             body["onPremisesSamAccountName"], display=body["displayName"], password=password, mail=body.get("mail", "")
@@ -389,39 +393,27 @@ class OcisStandIn(StandIn):
     async def _user(self, request: web.Request, _: User) -> web.Response:
         found = self.store.user(unquote(request.match_info["id"]))
         if found is None:
-            raise Refused(404, "itemNotFound", "user not found")
+            raise RefusedError(404, "itemNotFound", "user not found")
         return web.json_response(_shown_user(found))
 
     # -- WebDAV and the rest ------------------------------------------------------------------------
 
     async def _webdav(self, request: web.Request, user: User) -> web.Response:
-        """PROPFIND, PUT, GET and DELETE by role: no role or disabled is 404, a Viewer may not write."""
+        """PROPFIND, PUT, GET and DELETE by role: no role or disabled is 404, a Viewer may not write.
+
+        A PUT into a disabled space is 409 (facts/ocis.md 3).
+        """
         space = self.store.spaces.get(_bare(request.match_info["id"]))
         role = self.store.role_of(user, space) if space else None
-        if space is None or space.disabled or role is None:
+        if space is None or role is None:
             return web.Response(status=404)
-        path = request.match_info.get("path", "")
-        if request.method == "PROPFIND":
-            hrefs = "".join(
-                f"<d:response><d:href>/dav/spaces/{space.id}/{name}</d:href></d:response>"
-                for name in ["", *space.files]
-            )
-            body = f"<d:multistatus xmlns:d='DAV:'>{hrefs}</d:multistatus>"
-            return web.Response(status=207, text=body, content_type="application/xml")
-        if request.method == "GET":
-            return web.Response(body=space.files[path]) if path in space.files else web.Response(status=404)
-        if role not in {MANAGER, EDITOR}:
+        if space.disabled:
+            return web.Response(status=409 if request.method == "PUT" else 404)
+        if request.method in {"PUT", "DELETE"} and role not in {MANAGER, EDITOR}:
             return web.Response(status=403)
-        if request.method == "DELETE":
-            return web.Response(status=204 if space.files.pop(path, None) is not None else 404)
-        if request.method != "PUT":
-            return web.Response(status=405)
-        content = await request.read()
-        if space.quota and space.used + len(content) > space.quota:
-            return web.Response(status=507)
-        existed = path in space.files
-        space.files[path] = content
-        return web.Response(status=204 if existed else 201)
+        verbs = {"PROPFIND": _propfind, "GET": _get, "PUT": _put, "DELETE": _delete}
+        act = verbs.get(request.method)
+        return await act(space, request) if act else web.Response(status=405)
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(
@@ -434,6 +426,33 @@ class OcisStandIn(StandIn):
     async def _backchannel_logout(self, _: web.Request) -> web.Response:
         self._claims.clear()
         return web.Response(status=200)
+
+
+async def _propfind(space: Space, _: web.Request) -> web.Response:
+    hrefs = "".join(
+        f"<d:response><d:href>/dav/spaces/{space.id}/{name}</d:href></d:response>" for name in ["", *space.files]
+    )
+    body = f"<d:multistatus xmlns:d='DAV:'>{hrefs}</d:multistatus>"
+    return web.Response(status=207, text=body, content_type="application/xml")
+
+
+async def _get(space: Space, request: web.Request) -> web.Response:
+    content = space.files.get(request.match_info.get("path", ""))
+    return web.Response(status=404) if content is None else web.Response(body=content)
+
+
+async def _put(space: Space, request: web.Request) -> web.Response:
+    path, content = request.match_info.get("path", ""), await request.read()
+    if space.quota and space.used + len(content) > space.quota:
+        return web.Response(status=507)
+    existed = path in space.files
+    space.files[path] = content
+    return web.Response(status=204 if existed else 201)
+
+
+async def _delete(space: Space, request: web.Request) -> web.Response:
+    gone = space.files.pop(request.match_info.get("path", ""), None)
+    return web.Response(status=404 if gone is None else 204)
 
 
 def _shown_user(user: User) -> dict[str, Any]:
@@ -458,7 +477,7 @@ def _flag(request: web.Request, name: str) -> bool:
 def _name(name: object) -> str:
     text = str(name or "").strip()
     if not 1 <= len(text.encode()) <= 255 or FORBIDDEN & set(text):
-        raise Refused(400, "invalidRequest", "invalid space name")
+        raise RefusedError(400, "invalidRequest", "invalid space name")
     return text
 
 
@@ -466,13 +485,13 @@ async def _strict(request: web.Request, known: set[str]) -> dict[str, Any]:
     """Bodies are decoded strictly: nothing empty, nothing unknown (facts/ocis.md 2)."""
     raw = await request.read()
     if not raw:
-        raise Refused(400, "invalidRequest", "invalid request body: EOF")
+        raise RefusedError(400, "invalidRequest", "invalid request body: EOF")
     try:
         body = json.loads(raw)
     except ValueError as error:
-        raise Refused(400, "invalidRequest", "invalid request body") from error
+        raise RefusedError(400, "invalidRequest", "invalid request body") from error
     if unknown := set(body) - known:
-        raise Refused(400, "invalidRequest", f"json: unknown field {min(unknown)!r}")
+        raise RefusedError(400, "invalidRequest", f"json: unknown field {min(unknown)!r}")
     return dict(body)
 
 

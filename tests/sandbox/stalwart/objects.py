@@ -302,6 +302,9 @@ class Objects:
             return links + [
                 {"object": "Role", "id": one["id"]} for one in self.by_type["Role"].values() if key in one["roleIds"]
             ]
+        if kind == "Account":
+            accounts = self.by_type["Account"].values()
+            return [{"object": "Account", "id": one["id"]} for one in accounts if key in one["memberGroupIds"]]
         return []
 
     # -- indexes --------------------------------------------------------------------------

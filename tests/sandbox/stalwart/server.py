@@ -305,6 +305,9 @@ class StalwartStandIn(StandIn):
             raise MethodError("requestTooLarge")
         records = self.objects.by_type[kind]
         wanted = arguments.get("properties")
+        if kind == "ApiKey":
+            # Keys are seen account by account; without an account the caller's own, and the recovery admin has none.
+            records = {key: one for key, one in records.items() if one["accountId"] == arguments.get("accountId")}
         found = [self.objects.shown(kind, records[key]) for key in ids if key in records]
         if wanted:
             found = [{key: value for key, value in one.items() if key in {"id", *wanted}} for one in found]
@@ -401,7 +404,6 @@ class StalwartStandIn(StandIn):
         try:
             answer.setdefault(good, {})[key] = act()
         except SetError as error:
-            answer[good].pop(key, None)
             answer.setdefault(bad, {})[key] = error.error
 
 

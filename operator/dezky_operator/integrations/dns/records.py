@@ -56,23 +56,40 @@ def canonical(kind: str, text: str) -> str:
     if kind == "TXT":
         parts = re.findall(r'"((?:[^"\\]|\\.)*)"', text)
         joined = "".join(parts) if parts else text
-        return re.sub(r"\\(.)", r"\1", joined)
+        return re.sub(r"\\(\d{3}|.)", _unescaped, joined)
     return " ".join(_plain(part) for part in text.split())
 
 
 def state_of(record: DnsRecord, published: tuple[str, ...]) -> RecordState:
     """Whether ``record`` is among the published values of its name and type."""
-    values = {canonical(record.type, value) for value in published}
-    if record.value in values:
-        return RecordState.PUBLISHED
-    rivals = {value for value in values if _comparable(record.value, value)}
-    return RecordState.DIFFERENT if rivals else RecordState.MISSING
+    wanted = _folded(record.type, record.value)
+    values = {_folded(record.type, canonical(record.type, value)) for value in published}
+    tag = _tag(wanted) if record.type == "TXT" else None
+    rivals = {value for value in values - {wanted} if tag is None or _tag(value) == tag}
+    if wanted not in values:
+        return RecordState.DIFFERENT if rivals else RecordState.MISSING
+    # Two policies of one kind are none: a receiver that finds two SPF records treats both as an error (RFC 7208, 4.5).
+    single = tag is not None and tag.startswith("v=")
+    return RecordState.DIFFERENT if single and rivals else RecordState.PUBLISHED
 
 
-def _comparable(wanted: str, found: str) -> bool:
-    """Several TXT records share a name (SPF beside a site verification): only one with the same tag is a wrong one."""
-    tag = wanted.split("=", 1)[0] if "=" in wanted else None
-    return tag is None or found.startswith(f"{tag}=")
+def _tag(value: str) -> str | None:
+    """What a TXT value is about (``v=spf1``, ``dezky-verify``): several records share a name, each with its own."""
+    if value.lower().startswith("v="):
+        return re.split(r"[;\s]", value.lower(), maxsplit=1)[0]
+    return value.split("=", 1)[0] if "=" in value else value
+
+
+def _folded(kind: str, value: str) -> str:
+    """For comparison only: providers' forms put blanks where people break lines, and drop the last semicolon."""
+    if kind != "TXT":
+        return value
+    return re.sub(r"\s*;\s*", ";", " ".join(value.split())).rstrip(";")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    text = found.group(1)
+    return chr(int(text)) if len(text) == 3 else text
 
 
 def verification_record(domain: str, tenant_id: uuid.UUID) -> DnsRecord:

@@ -1,12 +1,13 @@
 """OCIS's LibreGraph API, as far as a tenant needs it (facts/ocis.md 2).
 
-What is special: bodies are decoded strictly, so nothing extra may be sent; a duplicate id is a 500; a 401, 403 or 500 may
-mean a refused credential, so one shared question (`/me`) decides; composite ids are never sent, only our bare UUIDs.
+What is special: bodies are decoded strictly, so nothing extra may be sent; a duplicate id is a 500; a 401, 403 or 500
+may mean a refused credential, so one shared question (`/me`) decides; composite ids are never sent, only bare UUIDs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -18,14 +19,13 @@ import msgspec
 from dezky_operator.integrations.connection import Connection
 from dezky_operator.integrations.errors import (
     AlreadyExists,
-    AuthFailed,
     IntegrationError,
     NoPermission,
     NotFound,
     Rejected,
     Unreachable,
 )
-from dezky_operator.integrations.ocis.model import Drive, Group, Me
+from dezky_operator.integrations.ocis.model import Drive, Group, Me, ServerStatus
 from dezky_operator.integrations.steps import System
 
 T = TypeVar("T")
@@ -38,20 +38,39 @@ class OcisClient:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._asking = asyncio.Lock()
-        self._good: str | None = None
+        self._asking, self._meeting = asyncio.Lock(), asyncio.Lock()
+        self._answers = 0
+        self._verdict: IntegrationError | None = None
+        self._own: tuple[str, str] | None = None
 
     async def me(self) -> Me:
         """The operator's own user. A refused credential shows itself here, as 401, 403 or 500."""
+        # Taken before the request: a token renewed meanwhile is a good one, and must not be given up with the old one.
+        credential = await self._connection.credential()
         answer = await self._connection.send("GET", f"{GRAPH}/me", op="me.get", write=False)
         if answer.status_code in {401, 403, 500}:
-            raise self._connection.refuse(await self._connection.credential())
+            raise self._connection.refuse(credential)
         await self._check(answer, "its own user")
         return _parsed(answer, Me)
 
+    async def own_id(self) -> str:
+        """The id of the operator's own user, asked once for each credential: another one may be another user."""
+        version = (await self._connection.credential()).version
+        async with self._meeting:
+            if self._own is None or self._own[0] != version:
+                self._own = (version, (await self.me()).id)
+            return self._own[1]
+
+    async def version(self) -> tuple[int, int] | None:
+        """Major and minor version of the server; None when it does not tell (facts/ocis.md 5)."""
+        answer = await self._send("GET", "/status.php", op="status.get", what="its status")
+        found = re.match(r"v?(\d+)\.(\d+)", _parsed(answer, ServerStatus).productversion)
+        return (int(found[1]), int(found[2])) if found else None
+
     async def group(self, name: str) -> Group | None:
         """The group of this name; OCIS looks groups up by name as well as by id."""
-        answer = await self._send("GET", f"{GRAPH}/groups/{quote(name, safe='')}", op="group.get", what=f"group {name}")
+        path = f"{GRAPH}/groups/{quote(name, safe='')}"
+        answer = await self._send("GET", path, op="group.get", what=f"group {name}", absent=True)
         return None if answer.status_code == 404 else _parsed(answer, Group)
 
     async def create_group(self, name: str) -> Group:
@@ -62,20 +81,22 @@ class OcisClient:
 
     async def delete_group(self, key: str) -> None:
         """Remove a group; gone already is done. Its grants must be gone before: they would stay without a name."""
-        await self._send("DELETE", f"{GRAPH}/groups/{key}", op="group.delete", what=f"group {key}")
+        await self._send("DELETE", f"{GRAPH}/groups/{key}", op="group.delete", what=f"group {key}", absent=True)
 
     async def drive(self, key: uuid.UUID | str) -> Drive | None:
         """One space with its grants, disabled ones too; None when there is none."""
-        answer = await self._send("GET", f"{BETA}/drives/{key}", op="drive.get", what=f"space {key}")
+        answer = await self._send("GET", f"{BETA}/drives/{key}", op="drive.get", what=f"space {key}", absent=True)
         return None if answer.status_code == 404 else _parsed(answer, Drive)
 
     async def create_drive(self, body: Mapping[str, Any]) -> Drive:
         """Make a space under our own id. Raises AlreadyExists, also when it exists disabled."""
+        _refuse_negative_quota(body)
         answer = await self._send("POST", f"{GRAPH}/drives", op="drive.create", what=f"space {body['name']}", body=body)
         return _parsed(answer, Drive)
 
     async def patch_drive(self, key: str, body: Mapping[str, Any]) -> None:
-        """Change fields of a space. A negative quota is never sent: it poisons the space."""
+        """Change fields of a space. A negative quota is never sent: it poisons the space (facts/ocis.md 2.2)."""
+        _refuse_negative_quota(body)
         await self._change("PATCH", key, op="drive.update", body=body)
 
     async def restore_drive(self, key: str) -> None:
@@ -89,10 +110,13 @@ class OcisClient:
     async def purge_drive(self, key: str) -> None:
         """Destroy a disabled space for good; gone already is done."""
         path = f"{GRAPH}/drives/{key}"
-        await self._send("DELETE", path, op="drive.purge", what=f"space {key}", headers={"Purge": "T"})
+        await self._send("DELETE", path, op="drive.purge", what=f"space {key}", headers={"Purge": "T"}, absent=True)
 
     async def invite(self, drive: str, group: str, role: str) -> None:
-        """Give a group a role on a space; a grant that is there already gets the role."""
+        """Give a group a role on a space; a grant that is there already gets the role.
+
+        Raises NotFound also where the operator is no member of the space, or the space is disabled.
+        """
         body = {"recipients": [{"objectId": group, "@libre.graph.recipient.type": "group"}], "roles": [role]}
         path = f"{BETA}/drives/{drive}/root"
         try:
@@ -104,7 +128,7 @@ class OcisClient:
             )  # fmt: skip
 
     async def revoke(self, drive: str, permission: str) -> None:
-        """Take a grant away. Only what was seen: an absent one is a 500."""
+        """Take a grant away. An absent one is a 500, and so Unreachable here."""
         path = f"{BETA}/drives/{drive}/root/permissions/{permission}"
         await self._send("DELETE", path, op="grant.delete", what=f"the grant on space {drive}")
 
@@ -117,11 +141,8 @@ class OcisClient:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        answer = await self._send(
-            method, f"{GRAPH}/drives/{key}", op=op, what=f"space {key}", body=body, headers=headers
-        )
-        if answer.status_code == 404:
-            raise NotFound(System.OCIS, f"OCIS has no space {key}.")
+        path = f"{GRAPH}/drives/{key}"
+        await self._send(method, path, op=op, what=f"space {key}", body=body, headers=headers)
 
     async def _send(
         self,
@@ -132,11 +153,12 @@ class OcisClient:
         what: str,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        absent: bool = False,
     ) -> httpx2.Response:
-        """Send; a 404 is returned, every other refusal raised."""
+        """Send; every refusal is raised, but a 404 where the object may be ``absent``."""
         write = method != "GET"
         answer = await self._connection.send(method, path, op=op, write=write, json=body, headers=headers)
-        if answer.status_code != 404:
+        if not (absent and answer.status_code == 404):
             await self._check(answer, what)
         return answer
 
@@ -149,23 +171,31 @@ class OcisClient:
             raise AlreadyExists(System.OCIS, f"OCIS has {what} already.")
         if status in {401, 403, 500}:
             raise await self._refused(what, status)
+        if status == 404:
+            raise NotFound(System.OCIS, f"OCIS does not find {what}, or does not show it to the operator.")
         if status in {400, 501}:
-            raise Rejected(System.OCIS, f"OCIS refused {what}: {code}.")
+            raise Rejected(System.OCIS, f"OCIS refused {what} (HTTP {status}, {code or 'no code'}).")
         raise Unreachable(System.OCIS, f"OCIS failed at {what} (HTTP {status}).")
 
     async def _refused(self, what: str, status: int) -> IntegrationError:
         """Bad credential, missing right, or a plain failure? One question, asked once for all that wait."""
-        credential = await self._connection.credential()
+        before = self._answers
         async with self._asking:
-            if self._good != credential.version or status == 401:
-                try:
-                    await self.me()
-                except AuthFailed as refused:
-                    return refused
-                self._good = credential.version
+            if self._answers == before:
+                self._verdict = await self._ask()
+                self._answers += 1
+            if self._verdict is not None:
+                return self._verdict
         if status == 500:
             return Unreachable(System.OCIS, f"OCIS failed at {what} (HTTP 500).")
         return NoPermission(System.OCIS, f"OCIS does not let the operator change {what}. Give its user the role Admin.")
+
+    async def _ask(self) -> IntegrationError | None:
+        try:
+            await self.me()
+        except IntegrationError as error:
+            return error
+        return None
 
 
 def _parsed(answer: httpx2.Response, kind: type[T]) -> T:
@@ -182,3 +212,8 @@ def _error(answer: httpx2.Response) -> tuple[str, str]:
         return str(document.get("code", "")), str(document.get("message", ""))
     except (msgspec.DecodeError, AttributeError):
         return "", ""
+
+
+def _refuse_negative_quota(body: Mapping[str, Any]) -> None:
+    if body.get("quota", {}).get("total", 0) < 0:
+        raise Rejected(System.OCIS, "The quota of a space is negative; expected bytes, or 0 for no limit.")

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dezky_operator.integrations.intent import Phase, Space, TenantIntent
+from dezky_operator.integrations.intent import Adoption, Phase, Space, TenantIntent
+from dezky_operator.integrations.ocis.model import PROJECT, Drive
 
 FORBIDDEN = re.compile(r'[/\\.:?*"><|\x00-\x1f\x7f]')
 """What the name of a space must not hold (facts/ocis.md 2.2)."""
 LONGEST = 255
 """Bytes of a space's name."""
+OURS = "project/dezky-"
+"""How the alias of every tenant's space begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """``spaces`` must exist and be open, ``detached`` (keys) exist and are closed, ``removed`` (keys) must go."""
+    """``spaces`` must exist and be open, ``detached`` (keys) exist and are closed, ``removed`` (keys) must go.
+
+    ``exists`` is False when everything of the tenant must be gone.
+    """
 
     exists: bool
     spaces: tuple[Space, ...]
@@ -32,6 +38,31 @@ def desired(intent: TenantIntent) -> Desired:
         detached=tuple(key for key in left if key not in intent.removable),
         removed=tuple(key for key in left if key in intent.removable),
     )
+
+
+def owns(intent: TenantIntent, drive: Drive) -> bool:
+    """Whether a space that has one of our ids is ours.
+
+    Whoever can make spaces can choose their ids, and there is no field for a mark that people do not see: type and
+    alias decide (facts/ocis.md 9).
+    """
+    alias = f"{OURS}{intent.slug}"
+    return drive.drive_type == PROJECT and (drive.drive_alias == alias or drive.drive_alias.startswith(f"{alias}-"))
+
+
+def may_use(intent: TenantIntent, key: str, drive: Drive) -> bool:
+    """Whether a space that has one of our ids may be changed: it is ours, or the spec wants and may take it.
+
+    What is taken gets our alias in the same round. A space that is to be closed or destroyed is never taken for that.
+    """
+    if owns(intent, drive):
+        return True
+    wanted = intent.phase is not Phase.PURGED and any(space.key == key for space in intent.spaces)
+    if not wanted or drive.drive_type != PROJECT:
+        return False
+    if drive.drive_alias.startswith(OURS):
+        return intent.adoption is Adoption.FORCE
+    return intent.adoption is not Adoption.NEVER
 
 
 def cleaned(name: str) -> str:

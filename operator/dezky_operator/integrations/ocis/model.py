@@ -7,6 +7,8 @@ import msgspec
 MANAGER = "312c0871-5ef7-4b3a-85b6-0e4074c64049"
 EDITOR = "58c63c02-1d89-4572-916a-870abc5a1b7d"
 """Role ids of spaces; the same in every installation (facts/ocis.md 2.3)."""
+PROJECT = "project"
+"""The type of a space that belongs to no single user."""
 TRASHED = "trashed"
 
 
@@ -47,7 +49,7 @@ class Drive(_Object, frozen=True, kw_only=True):
 
     id: str
     name: str
-    drive_type: str = "project"
+    drive_type: str = PROJECT
     drive_alias: str = ""
     web_url: str = ""
     quota: Quota = Quota()
@@ -75,3 +77,9 @@ class Me(_Object, frozen=True, kw_only=True):
     """The operator's own user."""
 
     id: str
+
+
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/status.php` tells; `version` there is a fixed number of old, so it is not read."""
+
+    productversion: str = ""

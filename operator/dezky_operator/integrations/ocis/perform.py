@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dezky_operator.integrations.apply import Outputs
-from dezky_operator.integrations.errors import AlreadyExists
+from dezky_operator.integrations.errors import AlreadyExists, Rejected, Unreachable
 from dezky_operator.integrations.ocis.client import OcisClient
-from dezky_operator.integrations.steps import Step, Verb
+from dezky_operator.integrations.steps import Step, System, Verb
 
 Perform = Callable[[Step], Awaitable[Outputs]]
+SETTABLE_IDS = (7, 2)
+"""The first version that takes a space's id from its creator (facts/ocis.md 1)."""
 
 
 class OcisPerformer:
@@ -18,6 +20,7 @@ class OcisPerformer:
 
     def __init__(self, client: OcisClient) -> None:
         self._client = client
+        self._takes_ids = False
         self._table: Mapping[tuple[str, Verb], Perform] = {
             ("group", Verb.CREATE): self._create_group,
             ("group", Verb.DELETE): self._on_target(client.delete_group),
@@ -55,6 +58,9 @@ class OcisPerformer:
 
     async def _create_drive(self, step: Step) -> Outputs:
         body = _body(step)
+        if not self._takes_ids:
+            await require_settable_ids(self._client)
+            self._takes_ids = True
         try:
             drive = await self._client.create_drive(body)
         except AlreadyExists:
@@ -62,6 +68,12 @@ class OcisPerformer:
             if found is None or found.drive_alias != body["driveAlias"]:
                 raise
             drive = found
+        if drive.uuid != body["id"]:
+            raise Rejected(
+                System.OCIS,
+                f"OCIS made the space {step.name} as {drive.uuid}, expected {body['id']}: it does not take ids. "
+                "Update OCIS to 7.2 or later and remove that space.",
+            )
         return {"id": drive.uuid}
 
     async def _patch_drive(self, step: Step) -> Outputs:
@@ -74,9 +86,28 @@ class OcisPerformer:
         return {"id": str(step.target)}
 
     async def _revoke(self, step: Step) -> Outputs:
-        await self._client.revoke(str(step.target), str(_body(step)["permission"]))
-        return {"id": str(step.target)}
+        drive, permission = str(step.target), str(_body(step)["permission"])
+        try:
+            await self._client.revoke(drive, permission)
+        except Unreachable:
+            # A grant that is gone already is a 500 (facts/ocis.md 2.3), and a lost answer may have taken it away.
+            found = await self._client.drive(drive)
+            if found is not None and any(grant.id == permission for grant in found.root.permissions):
+                raise
+        return {"id": drive}
 
 
 def _body(step: Step) -> dict[str, Any]:
     return {str(key): value for key, value in step.body.items()}
+
+
+async def require_settable_ids(client: OcisClient) -> None:
+    """Raise Rejected where OCIS is too old.
+
+    It would make one more space at every try, so it is asked before the first one. A server that does not tell is
+    believed: the id in its first answer shows.
+    """
+    version = await client.version()
+    if version is not None and version < SETTABLE_IDS:
+        found = ".".join(map(str, version))
+        raise Rejected(System.OCIS, f"OCIS has version {found}, expected 7.2 or later. Update it.")

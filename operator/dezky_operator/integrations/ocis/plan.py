@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dezky_operator.integrations.intent import Adoption, Space, TenantIntent
-from dezky_operator.integrations.ocis.desired import Desired
-from dezky_operator.integrations.ocis.model import EDITOR, MANAGER, Drive
+from dezky_operator.integrations.intent import Phase, Space, TenantIntent
+from dezky_operator.integrations.ocis.desired import OURS, Desired
+from dezky_operator.integrations.ocis.model import EDITOR, MANAGER, PROJECT, Drive, Permission
 from dezky_operator.integrations.ocis.observe import Observed
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb
 
@@ -15,9 +15,11 @@ Found = Step | Obstacle
 GROUP = Ref(System.OCIS, "group", "users")
 
 
-def plan(intent: TenantIntent, operator: str, desired: Desired, observed: Observed) -> Plan:
-    """Everything still to do, in a fixed order. ``operator`` is the id of the operator's own user."""
-    found = list(_purge(observed) if not desired.exists else _keep(intent, operator, desired, observed))
+def plan(intent: TenantIntent, desired: Desired, observed: Observed) -> Plan:
+    """Everything still to do, in a fixed order."""
+    if intent.phase is Phase.DELETED:
+        return Plan()  # kept as it is until it is restored or purged
+    found = list(_keep(intent, desired, observed) if desired.exists else _purge(intent, observed))
     return Plan(
         tuple(item for item in found if isinstance(item, Step)),
         tuple(item for item in found if isinstance(item, Obstacle)),
@@ -28,13 +30,13 @@ def _step(kind: str, key: str, verb: Verb, *, name: str, reason: str, **more: An
     return Step(system=System.OCIS, kind=kind, key=key, verb=verb, name=name, reason=reason, **more)
 
 
-def _keep(intent: TenantIntent, operator: str, desired: Desired, observed: Observed) -> Iterator[Found]:
+def _keep(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
     if observed.group is None:
         reason = "People join it at their first sign-in, by the groups in their token."
         body: dict[str, Value] = {"displayName": intent.users_group}
         yield _step("group", "users", Verb.CREATE, name=intent.users_group, reason=reason, body=body)
     for space in desired.spaces:
-        yield from _space(intent, operator, space, observed)
+        yield from _space(space, observed)
     for key in desired.detached:
         if (drive := observed.drives.get(key)) and not drive.disabled:
             reason = "No longer in spec.files.spaces; it is kept, closed."
@@ -42,45 +44,49 @@ def _keep(intent: TenantIntent, operator: str, desired: Desired, observed: Obser
     for key in desired.removed:
         if drive := observed.drives.get(key):
             yield from _removal(key, drive, "Detached, and its removal was confirmed.")
+    wanted = {space.key for space in desired.spaces}
+    yield from _foreign(intent, observed, wanted=wanted, blocking=wanted.union(desired.removed))
 
 
-def _space(intent: TenantIntent, operator: str, space: Space, observed: Observed) -> Iterator[Found]:
+def _space(space: Space, observed: Observed) -> Iterator[Found]:
     drive = observed.drives.get(space.key)
     group: str | Ref = observed.group.id if observed.group else GROUP
-    if drive is None:
+    if drive is not None and drive.disabled:
+        # What it holds, grants included, can only be seen once it is open again: the next round looks.
+        reason = "The tenant is active."
+        yield _step("drive", space.key, Verb.ENABLE, name=drive.name, target=drive.uuid, reason=reason)
+    elif drive is not None:
+        yield from _fields(space, drive)
+        yield from _grants(observed.operator, space, drive, group)
+    elif space.key not in observed.foreign:
         body: dict[str, Value] = {
             "id": str(space.id),
             "name": space.name,
-            "driveType": "project",
+            "driveType": PROJECT,
             "driveAlias": space.alias,
             "quota": {"total": space.quota},
         }
         yield _step("drive", space.key, Verb.CREATE, name=space.name, reason="The tenant's files.", body=body)
         yield _grant(space, Ref(System.OCIS, "drive", space.key), group)
-        return
-    if foreign := _foreign(intent, space, drive):
-        yield foreign
-        return
-    if drive.disabled:
-        # What it holds, grants included, can only be seen once it is open again: the next round looks.
-        reason = "The tenant is active."
-        yield _step("drive", space.key, Verb.ENABLE, name=drive.name, target=drive.uuid, reason=reason)
-        return
-    yield from _fields(space, drive)
-    yield from _grants(operator, space, drive, group)
 
 
-def _foreign(intent: TenantIntent, space: Space, drive: Drive) -> Obstacle | None:
-    """Whoever can make spaces can choose their ids: type and alias tell whether this one is ours."""
-    ours = drive.drive_type == "project" and drive.drive_alias.startswith(f"project/dezky-{intent.slug}")
-    if ours or (intent.adoption is not Adoption.NEVER and drive.drive_type == "project"):
-        return None
-    return Obstacle(
-        system=System.OCIS,
-        reason="ForeignObject",
-        message=f"OCIS's space {space.id} exists as {drive.drive_type} {drive.drive_alias}, expected project {space.alias}. "
-        "It is not touched. Restore its alias, or set spec.adoption: IfUnowned to take it.",
-    )
+def _foreign(intent: TenantIntent, observed: Observed, *, wanted: set[str], blocking: set[str]) -> Iterator[Obstacle]:
+    """What has our id and is not ours. ``wanted``: keys that adoption could take; ``blocking``: those in the way."""
+    for key, drive in sorted(observed.foreign.items()):
+        yield Obstacle(
+            system=System.OCIS,
+            reason="ForeignObject",
+            message=f"OCIS's space {drive.uuid} is {drive.drive_type} with alias {drive.drive_alias}, expected "
+            f"{PROJECT} with alias {OURS}{intent.slug}. It is not touched. {_way_out(drive, wanted=key in wanted)}",
+            blocking=key in blocking,
+        )
+
+
+def _way_out(drive: Drive, *, wanted: bool) -> str:
+    if not wanted or drive.drive_type != PROJECT:
+        return "Restore its alias, or remove it."
+    adoption = "Force" if drive.drive_alias.startswith(OURS) else "IfUnowned"
+    return f"Restore its alias or remove it, or set spec.adoption: {adoption} to take it."
 
 
 def _fields(space: Space, drive: Drive) -> Iterator[Step]:
@@ -105,36 +111,40 @@ def _fields(space: Space, drive: Drive) -> Iterator[Step]:
 
 
 def _grants(operator: str, space: Space, drive: Drive, group: str | Ref) -> Iterator[Found]:
+    """The group edits, nobody but the operator manages. Other people's lesser grants are the tenant's own business."""
     grants = {permission.id: permission for permission in drive.root.permissions}
-    own = grants.get(f"u:{operator}")
-    ours = grants.get(f"g:{group}") if isinstance(group, str) else None
-    needed = ours is None or EDITOR not in ours.roles
-    locked_out = own is None or MANAGER not in own.roles
-    if needed and locked_out:
-        yield Obstacle(
-            system=System.OCIS,
-            reason="OperatorLockedOut",
-            message=f"The operator is no manager of the space {drive.name} any more, so it can not let the tenant's group "
-            "in. Make its user a manager of the space again.",
-        )
-    elif needed:
-        yield _grant(space, drive.uuid, group)
-    if locked_out:
+    own, ours = grants.pop(f"u:{operator}", None), grants.pop(f"g:{group}", None)
+    managers = [found.id for _, found in sorted(grants.items()) if MANAGER in found.roles]
+    missing = ours is None or ours.roles != (EDITOR,)
+    if own is None or MANAGER not in own.roles:
+        yield _locked_out(drive, blocking=missing or bool(managers))
         return
-    for permission in sorted(grants):
-        if MANAGER in grants[permission].roles and permission not in {f"u:{operator}", f"g:{group}"}:
-            yield _step(
-                "grant",
-                f"{space.key}/{permission}",
-                Verb.REVOKE,
-                name=drive.name,
-                target=drive.uuid,
-                body={"permission": permission},
-                reason="Only the operator manages a tenant's space; another manager could open it to anybody.",
-            )
+    if missing:
+        yield _grant(space, drive.uuid, group, ours)
+    for permission in managers:
+        yield _step(
+            "grant",
+            f"{space.key}/{permission}",
+            Verb.REVOKE,
+            name=drive.name,
+            target=drive.uuid,
+            body={"permission": permission},
+            reason="Only the operator manages a tenant's space; another manager could open it to anybody.",
+        )
 
 
-def _grant(space: Space, drive: str | Ref, group: str | Ref) -> Step:
+def _locked_out(drive: Drive, *, blocking: bool) -> Obstacle:
+    """Without its grant the operator still sets name and quota, disables and purges (facts/ocis.md 3)."""
+    return Obstacle(
+        system=System.OCIS,
+        reason="OperatorLockedOut",
+        message=f"The operator is no manager of the space {drive.name} any more, so it can not keep who gets in. "
+        "Make its user a manager of the space again.",
+        blocking=blocking,
+    )
+
+
+def _grant(space: Space, drive: str | Ref, group: str | Ref, found: Permission | None = None) -> Step:
     return _step(
         "grant",
         space.key,
@@ -142,12 +152,13 @@ def _grant(space: Space, drive: str | Ref, group: str | Ref) -> Step:
         name=space.name,
         target=drive,
         body={"group": group, "role": EDITOR},
+        fields=("roles",) if found else (),
         reason="The tenant's people may read and write.",
     )
 
 
-def _purge(observed: Observed) -> Iterator[Found]:
-    """Spaces first: a group that goes before its grants leaves them behind without a name."""
+def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
+    """Spaces first: a group that goes before its grants leaves them behind without a name (facts/ocis.md 2.4)."""
     before: list[str] = []
     for key, drive in sorted(observed.drives.items()):
         steps = list(_removal(key, drive, "Purged."))
@@ -163,6 +174,8 @@ def _purge(observed: Observed) -> Iterator[Found]:
             reason="Purged.",
             after=tuple(before),
         )
+    # Its id is derived from the tenant's: most likely ours with another alias, so a person has to say.
+    yield from _foreign(intent, observed, wanted=set(), blocking=set(observed.foreign))
 
 
 def _removal(key: str, drive: Drive, reason: str) -> Iterator[Step]:

@@ -50,6 +50,10 @@ class _Call:
         return self.method.endswith("/set")
 
 
+class _Malformed(Rejected):
+    """HTTP 400: the request as a whole was refused, and nothing of it done."""
+
+
 class StalwartClient:
     """Reads and writes objects by type name (``Domain``, ``Role``, ``Account`` …). Raises IntegrationError."""
 
@@ -91,9 +95,13 @@ class StalwartClient:
             raise Rejected(System.STALWART, f"Stalwart has no {kind} settings; is it still in its bootstrap mode?")
         return self._parsed(kind, answer["list"][0], shape)
 
-    async def every(self, kind: str, shape: type[T]) -> list[T]:
-        """All objects of a type that can not be queried. Only for types of which there are few: 500 at most come back."""
-        answer = await self._call(f"x:{kind}/get", {"ids": None})
+    async def every(self, kind: str, shape: type[T], *, account: str | None = None) -> list[T]:
+        """All objects of a type that can not be queried. Only for types of which there are few: 500 at most come back.
+
+        ``account`` gives those of another account, which only an administrator may see.
+        """
+        owner = {"accountId": account} if account else {}
+        answer = await self._call(f"x:{kind}/get", {**owner, "ids": None})
         return [self._parsed(kind, found, shape) for found in answer["list"]]
 
     async def create(self, kind: str, body: Mapping[str, Any], *, account: str | None = None) -> Mapping[str, Any]:
@@ -114,9 +122,10 @@ class StalwartClient:
         if key not in (answer.get("updated") or {}):
             raise self._refused(kind, (answer.get("notUpdated") or {}).get(key) or {})
 
-    async def destroy(self, kind: str, key: str) -> None:
-        """Destroy an object; gone already is done."""
-        answer = await self._call(f"x:{kind}/set", {"destroy": [key]})
+    async def destroy(self, kind: str, key: str, *, account: str | None = None) -> None:
+        """Destroy an object; gone already is done. ``account`` as in :meth:`create`."""
+        owner = {"accountId": account} if account else {}
+        answer = await self._call(f"x:{kind}/set", {**owner, "destroy": [key]})
         error = (answer.get("notDestroyed") or {}).get(key)
         if error and error.get("type") != "notFound":
             raise self._refused(kind, error)
@@ -155,19 +164,30 @@ class StalwartClient:
     async def _send(self, calls: list[_Call]) -> None:
         try:
             answers = await self._request(calls)
-        except BaseException as error:  # noqa: BLE001 - every caller of the batch gets the same end, whatever it is
-            for call in calls:
-                if not call.answer.done():
-                    call.answer.set_exception(error if isinstance(error, IntegrationError) else _broken(error))
+        except _Malformed as error:
+            await self._apart(calls, error)
+        except IntegrationError as error:
+            _fail(calls, error)
+        except BaseException as error:
+            _fail(calls, _broken(error))  # whatever it is, nobody may wait for ever
             if not isinstance(error, Exception):
                 raise
-            return
-        for call, (name, document, _) in zip(calls, answers, strict=True):
-            if not call.answer.done():
+        else:
+            for call, (name, document, _) in zip(calls, answers, strict=True):
+                if call.answer.done():
+                    continue  # its caller gave up
                 if name == "error":
                     call.answer.set_exception(self._method_error(call.method, document))
                 else:
                     call.answer.set_result(document)
+
+    async def _apart(self, calls: list[_Call], error: _Malformed) -> None:
+        """Send each call alone: nothing was done, and one tenant's bad value must not stop those it travelled with."""
+        if len(calls) == 1:
+            _fail(calls, error)
+            return
+        for call in calls:
+            await self._send([call])
 
     async def _request(self, calls: list[_Call]) -> list[Any]:
         body = {
@@ -201,9 +221,8 @@ class StalwartClient:
         if document.get("limit") == "maxConcurrentRequests":
             return RateLimited(System.STALWART, "Stalwart has too many requests of ours at once.", retry_after=1.0)
         kind = str(document.get("type", "")).rsplit(":", 1)[-1]
-        return Rejected(
-            System.STALWART, f"Stalwart refused a request ({kind} {document.get('limit', '')}).".replace(" )", ")")
-        )
+        what = " ".join(filter(None, (kind, str(document.get("limit", "")))))
+        return _Malformed(System.STALWART, f"Stalwart can not read a request ({what}).")
 
     def _method_error(self, method: str, error: Mapping[str, Any]) -> IntegrationError:
         kind = error.get("type")
@@ -251,6 +270,12 @@ def _decoded(content: bytes) -> dict[str, Any]:
     except msgspec.DecodeError as error:
         raise Unreachable(System.STALWART, "Stalwart's answer is not JSON.") from error
     return document if isinstance(document, dict) else {}
+
+
+def _fail(calls: list[_Call], error: IntegrationError) -> None:
+    for call in calls:
+        if not call.answer.done():
+            call.answer.set_exception(error)
 
 
 def _broken(error: BaseException) -> IntegrationError:

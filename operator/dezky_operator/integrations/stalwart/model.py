@@ -28,6 +28,7 @@ class Domain(_Object, frozen=True, kw_only=True):
     description: str | None = None
     is_enabled: bool = True
     allow_relaying: bool = False
+    catch_all_address: str | None = None
     dkim_management: Variant = Variant()
     dns_zone_file: str = ""
 

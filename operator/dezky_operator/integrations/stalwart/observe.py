@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dezky_operator.integrations.dns.records import DnsRecord, parse_zone
 from dezky_operator.integrations.intent import Phase, TenantIntent
+from dezky_operator.integrations.ownership import Owner, owner_of
 from dezky_operator.integrations.stalwart.client import StalwartClient
 from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, MailingList, Role
 
@@ -29,11 +30,15 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """``roles`` and ``disabled_roles`` carry the tenant's marks; normally there is one of each, the lowest id counts."""
+    """``roles`` and ``disabled_roles`` carry the tenant's marks; normally there is one of each, the lowest id counts.
+
+    ``strangers`` are the descriptions of other custom roles that accounts in the tenant's domains have, by role id.
+    """
 
     roles: tuple[Role, ...] = ()
     disabled_roles: tuple[Role, ...] = ()
     domains: Mapping[str, ObservedDomain]
+    strangers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def role(self) -> Role | None:
@@ -49,9 +54,25 @@ class Observed:
         """The domains that carry the tenant's mark."""
         return {name: found for name, found in self.domains.items() if found.domain.description == domain_mark(intent)}
 
+    def takeable(self, intent: TenantIntent) -> dict[str, ObservedDomain]:
+        """The domains that carry the tenant's mark, or that it may take."""
+        return {name: found for name, found in self.domains.items() if _takeable(intent, found.domain)}
+
     def is_ours(self, account: Account) -> bool:
         """Whether the account has the tenant's role: accounts have no field for a mark, their role is it."""
-        return any(role.id in account.roles.role_ids for role in self.roles)
+        return any(role.id in account.roles.role_ids for role in (*self.roles, *self.disabled_roles))
+
+    def owner(self, account: Account, intent: TenantIntent) -> Owner:
+        """Whose the account is, by the marks of its roles."""
+        if self.is_ours(account):
+            return owner_of(role_mark(intent), role_mark(intent), intent)
+        marks = sorted(self.strangers[key] for key in account.roles.role_ids if key in self.strangers)
+        mark = next((mark for mark in marks if mark.startswith(MARK_PREFIX)), None)
+        return owner_of(mark, role_mark(intent), intent)
+
+
+MARK_PREFIX = "dezky:"
+"""What the mark of any tenant of any installation begins with; other descriptions of a role are no mark."""
 
 
 def domain_mark(intent: TenantIntent) -> str:
@@ -78,7 +99,15 @@ async def observe(client: StalwartClient, intent: TenantIntent) -> Observed:
         roles=tuple(role for role in roles if role.description == role_mark(intent)),
         disabled_roles=tuple(role for role in roles if role.description == disabled_mark(intent)),
         domains={found.domain.name: found for found in under},
+        strangers=await _strangers(client, under, {role.id for role in roles}),
     )
+
+
+async def _strangers(client: StalwartClient, under: Iterable[ObservedDomain], known: set[str]) -> dict[str, str]:
+    """Roles that are not the tenant's, of accounts in its domains: a fourth round, only where there are such."""
+    held = {key for found in under for account in found.accounts for key in account.roles.role_ids}
+    roles = await client.get("Role", sorted(held - known), Role) if held - known else []
+    return {role.id: role.description or "" for role in roles}
 
 
 async def find_domains(client: StalwartClient, names: Iterable[str]) -> list[Domain]:
@@ -100,12 +129,16 @@ async def _roles(client: StalwartClient, intent: TenantIntent) -> list[Role]:
 
 
 async def _under(client: StalwartClient, intent: TenantIntent, domain: Domain) -> ObservedDomain:
-    if domain.description != domain_mark(intent):
+    if not _takeable(intent, domain):
         return ObservedDomain(domain=domain)  # somebody else's: nothing in it is our business
     keys, accounts, lists = await asyncio.gather(
         _keys(client, domain), _accounts(client, domain), _lists(client, intent, domain)
     )
     return ObservedDomain(domain=domain, keys=keys, accounts=accounts, lists=lists)
+
+
+def _takeable(intent: TenantIntent, domain: Domain) -> bool:
+    return owner_of(domain.description, domain_mark(intent), intent).takeable(intent.adoption)
 
 
 async def _keys(client: StalwartClient, domain: Domain) -> tuple[DkimKey, ...]:

@@ -80,8 +80,7 @@ class StalwartPerformer:
             return {"id": str((await self._client.create("Account", body))["id"])}
         except AlreadyExists as error:
             found = await self._client.get("Account", [error.existing_id or ""], Account)
-            ours = found and found[0].roles.role_ids == body["roles"]["roleIds"] and found[0].name == body["name"]
-            if not ours:
+            if not found or not _is_asked_for(found[0], body):
                 raise Rejected(
                     System.STALWART,
                     f"Stalwart's address {step.name} belongs to another account or list. Free it, or rename the user.",
@@ -97,6 +96,12 @@ def private_key(kind: str) -> str:
         else ed25519.Ed25519PrivateKey.generate()
     )
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _is_asked_for(account: Account, body: Mapping[str, Any]) -> bool:
+    """Ours from a create whose answer was lost. The id named may also be that of a list, which is another numbering."""
+    asked = (body["name"], body["domainId"], body["roles"]["roleIds"])
+    return (account.name, account.domain_id, account.roles.role_ids) == asked
 
 
 def _body(step: Step) -> dict[str, Any]:

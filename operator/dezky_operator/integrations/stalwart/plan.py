@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from dezky_operator.integrations.intent import TenantIntent
+from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.ownership import owner_of
 from dezky_operator.integrations.stalwart.desired import KEYS, Desired, Mailbox
 from dezky_operator.integrations.stalwart.model import DISABLE_LOGIN, Account, Role
@@ -25,6 +26,8 @@ DISABLED_ROLE = Ref(System.STALWART, "role", "disabled")
 
 def plan(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, observed: Observed) -> Plan:
     """Everything still to do, in a fixed order. ``user_roles`` are the roles of an ordinary user."""
+    if intent.phase is Phase.DELETED:
+        return Plan()  # kept as it is until it is restored or purged
     found = list(_purge(intent, observed) if not desired.exists else _keep(intent, user_roles, desired, observed))
     return Plan(
         tuple(item for item in found if isinstance(item, Step)),
@@ -42,9 +45,9 @@ def _keep(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, o
         yield from _domain(intent, desired, name, observed.domains.get(name))
     yield from _mailboxes(intent, desired, observed)
     yield from _people_who_left(intent, desired, observed)
-    for name in sorted(set(intent.known_domains) - set(desired.domains)):
-        if name in intent.removable and name in observed.owned(intent):
-            yield from _remove_domain(name, observed.domains[name], "Detached, and its removal was confirmed.")
+    gone = {name for name in intent.known_domains if name in intent.removable and name not in desired.domains}
+    detached = {name: found for name, found in sorted(observed.owned(intent).items()) if name in gone}
+    yield from _removal(intent, observed, detached, "Detached, and its removal was confirmed.")
 
 
 # -- roles ------------------------------------------------------------------------------
@@ -114,11 +117,8 @@ def _domain(intent: TenantIntent, desired: Desired, name: str, found: ObservedDo
     domain = found.domain
     owner = owner_of(domain.description, domain_mark(intent), intent)
     if not owner.takeable(intent.adoption):
-        yield Obstacle(
-            system=System.STALWART,
-            reason="ForeignObject",
-            message=f"Stalwart's domain {name} exists and {owner.sentence}. It is not touched. "
-            f"{owner.way_out(intent.adoption)}",
+        yield _foreign(
+            f"Stalwart's domain {name} exists and {owner.sentence}. It is not touched. {owner.way_out(intent.adoption)}"
         )
         return
     actual: dict[str, Value] = {
@@ -128,6 +128,9 @@ def _domain(intent: TenantIntent, desired: Desired, name: str, found: ObservedDo
         "dkimManagement": {"@type": domain.dkim_management.type},
     }
     changes = {key: value for key, value in wanted.items() if actual[key] != value}
+    if domain.catch_all_address:
+        # It would hide from senders that an address does not exist, and may lead out of the tenant.
+        changes["catchAllAddress"] = None
     if changes:
         yield _changed("domain", name, name, domain.id, changes)
     yield from _keys(name, domain.id, {key.selector for key in found.keys}, found, desired)
@@ -160,31 +163,28 @@ def _keys(
 
 
 def _mailboxes(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
-    accounts = {
-        f"{account.name}@{name}": account
-        for name, found in observed.owned(intent).items()
-        for account in found.accounts
-    }
+    """Only in domains that are ours, or about to be; one that is somebody else's gets none of our accounts."""
+    ours = observed.takeable(intent)
+    accounts = {f"{account.name}@{name}": account for name, found in ours.items() for account in found.accounts}
     for address, wanted in desired.mailboxes.items():
         account = accounts.get(address)
         if account is None:
-            if _may_get_mailboxes(wanted.domain, intent, observed):
+            if wanted.domain in ours or wanted.domain not in observed.domains:
                 yield _new_mailbox(wanted, observed)
-        elif not observed.is_ours(account) and intent.adoption.value == "Never":
-            yield Obstacle(
-                system=System.STALWART,
-                reason="ForeignObject",
-                message=f"Stalwart's account {address} exists without this tenant's role. It is not touched. "
-                "Remove it, or set spec.adoption: IfUnowned to take it.",
+        elif account.type != "User":
+            message = f"Stalwart's address {address} is a {account.type.lower()}, so its member gets no mailbox. "
+            yield _foreign(f"{message}Rename the group or the user.")
+        elif not (owner := observed.owner(account, intent)).takeable(intent.adoption):
+            yield _foreign(
+                f"Stalwart's account {address} exists without this tenant's role and {owner.sentence}. "
+                f"It is not touched. {owner.way_out(intent.adoption)}"
             )
         else:
             yield from _mailbox(wanted, account, observed)
 
 
-def _may_get_mailboxes(domain: str, intent: TenantIntent, observed: Observed) -> bool:
-    """Ours, or about to be made; a domain that is somebody else's gets none of our accounts."""
-    found = observed.domains.get(domain)
-    return found is None or owner_of(found.domain.description, domain_mark(intent), intent).takeable(intent.adoption)
+def _foreign(message: str) -> Obstacle:
+    return Obstacle(system=System.STALWART, reason="ForeignObject", message=message)
 
 
 def _new_mailbox(wanted: Mailbox, observed: Observed) -> Step:
@@ -225,30 +225,16 @@ def _mailbox(wanted: Mailbox, account: Account, observed: Observed) -> Iterator[
 
 def _people_who_left(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
     """Their mail is kept and still arrives; logging in is over."""
-    if not desired.members_known or observed.role is None:
-        return
     left = [
         (f"{account.name}@{name}", account)
-        for name, found in sorted(observed.owned(intent).items())
-        if name in desired.domains
+        for name, found in sorted(observed.takeable(intent).items())
+        if name in desired.domains and desired.members_known
         for account in found.accounts
         if observed.is_ours(account) and f"{account.name}@{name}" not in desired.mailboxes
     ]
-    if not left:
-        return
     disabled = observed.disabled_role
-    if disabled is None:
-        body: dict[str, Value] = {
-            "description": disabled_mark(intent),
-            "roleIds": {},
-            "enabledPermissions": {},
-            "disabledPermissions": DISABLE_LOGIN,
-        }
-        name = f"role of people who left {intent.slug}"
-        yield _step("role", "disabled", Verb.CREATE, name=name, reason="Refuses their log-ins.", body=body)
-    elif disabled.disabled_permissions != DISABLE_LOGIN:
-        name = f"role of people who left {intent.slug}"
-        yield _changed("role", "disabled", name, disabled.id, {"disabledPermissions": DISABLE_LOGIN})
+    yield from _disabled_role(intent, disabled, needed=bool(left))
+    role: Any = observed.role.id if observed.role else ROLE
     disabled_id: Any = disabled.id if disabled else DISABLED_ROLE
     for address, account in left:
         if disabled is None or disabled.id not in account.roles.role_ids:
@@ -258,43 +244,84 @@ def _people_who_left(intent: TenantIntent, desired: Desired, observed: Observed)
                 Verb.DISABLE,
                 name=address,
                 target=account.id,
-                body={"roles": {"@type": "Custom", "roleIds": {observed.role.id: True, disabled_id: True}}},
+                body={"roles": {"@type": "Custom", "roleIds": {role: True, disabled_id: True}}},
                 fields=("roles",),
                 reason="No longer a member of the tenant; the mail is kept.",
             )
+
+
+def _disabled_role(intent: TenantIntent, found: Role | None, *, needed: bool) -> Iterator[Found]:
+    """Made for the first person who leaves; kept right even while nobody knows who the members are."""
+    name = f"role of people who left {intent.slug}"
+    if found is not None:
+        if found.disabled_permissions != DISABLE_LOGIN:
+            yield _changed("role", "disabled", name, found.id, {"disabledPermissions": DISABLE_LOGIN})
+    elif needed:
+        body: dict[str, Value] = {
+            "description": disabled_mark(intent),
+            "roleIds": {},
+            "enabledPermissions": {},
+            "disabledPermissions": DISABLE_LOGIN,
+        }
+        yield _step("role", "disabled", Verb.CREATE, name=name, reason="Refuses their log-ins.", body=body)
 
 
 # -- removal --------------------------------------------------------------------------------------
 
 
 def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
-    """Accounts, lists, keys, domain, role: the order in which nothing is linked any more (facts/stalwart.md 11.9)."""
-    domains = []
-    for name, found in sorted(observed.owned(intent).items()):
-        steps = list(_remove_domain(name, found, "Purged."))
-        domains += [step.id for step in steps]
-        yield from steps
+    """Everything with the tenant's mark, and what hangs on it."""
+    found = list(_removal(intent, observed, dict(sorted(observed.owned(intent).items())), "Purged."))
+    yield from found
+    before = tuple(item.id for item in found if isinstance(item, Step))
     for number, role in enumerate((*observed.roles, *observed.disabled_roles)):
-        yield _step(
-            "role", f"purge-{number}", Verb.DELETE, name=f"role of {intent.slug}", target=role.id, reason="Purged.",
-            after=tuple(domains),
-        )  # fmt: skip
+        name = f"role of {intent.slug}"
+        yield _step("role", f"purge-{number}", Verb.DELETE, name=name, target=role.id, reason="Purged.", after=before)
 
 
-def _remove_domain(name: str, found: ObservedDomain, reason: str) -> Iterator[Step]:
-    before = []
-    for account in found.accounts:
-        address = f"{account.name}@{name}"
-        before.append(_step("account", address, Verb.DELETE, name=address, target=account.id, reason=reason))
-    for item in found.lists:
-        address = f"{item.name}@{name}"
-        before.append(_step("list", address, Verb.DELETE, name=address, target=item.id, reason=reason))
-    yield from before
-    people = tuple(step.id for step in before)
+def _removal(
+    intent: TenantIntent, observed: Observed, domains: Mapping[str, ObservedDomain], reason: str
+) -> Iterator[Found]:
+    """Mailboxes and lists, groups, keys, domains: so nothing is linked any more (facts/stalwart.md 11.9).
+
+    A group is linked by its members and a domain by aliases, whatever domain those are in, so each rank waits for the
+    whole rank before it. A domain stays, with its keys, while somebody else's mailbox is in it.
+    """
+    people, groups = [], []
+    held = set()
+    for name, found in domains.items():
+        for account in found.accounts:
+            owner = observed.owner(account, intent)
+            if account.type == "Group":
+                groups.append(_destroyed("account", f"{account.name}@{name}", account.id, reason))
+            elif owner.takeable(intent.adoption):
+                people.append(_destroyed("account", f"{account.name}@{name}", account.id, reason))
+            else:
+                held.add(name)
+                yield _foreign(
+                    f"Stalwart's domain {name} can not be removed: its account {account.name}@{name} has not this "
+                    f"tenant's role and {owner.sentence}. {owner.way_out(intent.adoption)}"
+                )
+        people += [_destroyed("list", f"{item.name}@{name}", item.id, reason) for item in found.lists]
+    yield from people
+    rank = tuple(step.id for step in people)
+    groups = [replace(step, after=rank) for step in groups]
+    yield from groups
+    rank += tuple(step.id for step in groups)
+    for name, found in domains.items():
+        if name not in held:
+            yield from _domain_and_keys(name, found, reason, rank)
+
+
+def _destroyed(kind: str, address: str, target: str, reason: str) -> Step:
+    return _step(kind, address, Verb.DELETE, name=address, target=target, reason=reason)
+
+
+def _domain_and_keys(name: str, found: ObservedDomain, reason: str, after: tuple[str, ...]) -> Iterator[Step]:
     keys = []
     for key in found.keys:
-        label = f"{name}/{key.id}"
-        keys.append(_step("dkim", label, Verb.DELETE, name=key.selector, target=key.id, reason=reason, after=people))
+        label, shown = f"{name}/{key.id}", f"{key.selector}._domainkey.{name}"
+        keys.append(_step("dkim", label, Verb.DELETE, name=shown, target=key.id, reason=reason, after=after))
     yield from keys
-    after = (*people, *(step.id for step in keys))
+    after += tuple(step.id for step in keys)
     yield _step("domain", name, Verb.DELETE, name=name, target=found.domain.id, reason=reason, after=after)

@@ -1,0 +1,65 @@
+# Everything here makes what it needs and says what it does. The two to begin with: make demo, make test.
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
+# An exported cluster may be a production one; nothing here may ever reach it.
+unexport KUBECONFIG
+
+.PHONY: demo test lint test-unit test-integration test-faults test-real bench up down tools clean prerequisites
+
+demo: tools ## two tenants from nothing to Ready, and everything down again
+	@$(BIN)/python -m tests.demo
+
+up: tools ## the same, left running
+	@$(BIN)/python -m tests.demo up
+
+down: ## stop what `make up` left running
+	@$(BIN)/python -m tests.demo down
+
+test: lint test-unit test-integration test-faults ## what CI runs
+
+lint: $(STAMP)
+	@echo "lint: style, types, layers"
+	@$(BIN)/ruff format --check operator tests
+	@$(BIN)/ruff check operator tests
+	@$(BIN)/mypy
+	@PYTHONPATH=operator $(BIN)/lint-imports --no-cache
+
+test-unit: $(STAMP)
+	@echo "test-unit: pure, and the stand-ins one by one"
+	@$(PYTEST) tests/unit
+
+test-integration: tools
+	@echo "test-integration: a real API server, the operator and the stand-ins"
+	@$(PYTEST) tests/integration
+
+test-faults: tools
+	@echo "test-faults: an answer lost or refused at every write"
+	@$(PYTEST) tests/faults
+
+test-real: tools ## the integrations against real servers, named by DEZKY_TEST_*_URL
+	@$(PYTEST) tests/acceptance
+
+bench: tools ## the budgets, one JSON line each
+	@$(BIN)/python -m tests.perf.bench
+
+tools: $(STAMP)
+	@$(BIN)/python -m tests.controlplane
+	@$(BIN)/python -m tests.tools.kubectl >/dev/null
+
+$(STAMP): requirements.lock pyproject.toml | prerequisites
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+prerequisites:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; set PYTHON=python3.11"; exit 2; }
+	@command -v openssl >/dev/null || { echo "openssl is needed for the certificates of the test cluster; install it"; exit 2; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis

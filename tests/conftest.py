@@ -1,0 +1,32 @@
+"""Fixtures of all tiers: one control plane for the whole run, one fresh installation for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.controlplane.cluster import Cluster, test_cluster
+from tests.sandbox.workspace import Workspace
+from tests.site import Site
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real API server with our CRDs."""
+    with test_cluster() as found:
+        yield found
+
+
+@pytest.fixture
+async def workspace() -> AsyncIterator[Workspace]:
+    """Fresh stand-ins."""
+    async with Workspace() as found:
+        yield found
+
+
+@pytest.fixture
+async def site(cluster: Cluster) -> AsyncIterator[Site]:
+    """A fresh installation, prepared by bootstrap; its operator is not started yet."""
+    async with Site(cluster) as found:
+        yield found

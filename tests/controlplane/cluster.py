@@ -1,0 +1,146 @@
+"""The cluster that tests and the demo use: our own control plane, or the one ``DEZKY_TEST_KUBECONFIG`` names.
+
+What is put there carries a run id, and only what carries it is taken away again. A plain ``KUBECONFIG`` is never looked
+at, and never handed to a program started here: many people have a production cluster in theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.controlplane.plane import ControlPlane
+from tests.tools.kubectl import tool
+
+LABEL = "dezky.eu/test-cluster"
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+RUNS = "dezky-run-"
+
+
+class ForeignCluster(Exception):  # noqa: N818 - it is what was found
+    """The cluster holds Tenants that are not from a test. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster to test on."""
+
+    kubeconfig: Path
+    run_id: str
+    plane: ControlPlane | None = None
+
+    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002 - subprocess's own word
+        """Run real kubectl against this cluster; its output, of both kinds."""
+        done = subprocess.run(
+            [str(tool("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            env=child_env(),
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout + done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        """What ``kubectl … -o json`` tells."""
+        return json.loads(self.kubectl(*arguments, "-o", "json"))
+
+    def install_crds(self) -> None:
+        """Install our CRDs with the run's label, and wait until the API server serves them."""
+        self.refuse_foreign()
+        for path in sorted(CRDS.glob("*.yaml")):
+            self.kubectl("apply", "--server-side", "-f", str(path))
+            name = f"{path.stem}s.dezky.eu"
+            self.kubectl("label", "--overwrite", "crd", name, f"{LABEL}={self.run_id}")
+            self.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+            self._wait_served(path.stem + "s")
+
+    def remove_crds(self) -> None:
+        """Take away what :meth:`install_crds` brought, Tenants included; nothing else."""
+        for name in self._names("tenants"):
+            patch = '{"metadata":{"finalizers":[]}}'
+            self.kubectl("patch", "tenant", name, "--type=merge", "-p", patch, check=False)
+        self.kubectl("delete", "crd", "-l", f"{LABEL}={self.run_id}", "--wait=false", check=False)
+
+    def refuse_foreign(self) -> None:
+        """Raise ForeignCluster where somebody else's CRDs of our group are."""
+        for crd in self.json("get", "crd")["items"]:
+            ours = crd["metadata"].get("labels", {}).get(LABEL) == self.run_id
+            if crd["spec"]["group"] == "dezky.eu" and not ours:
+                raise ForeignCluster(
+                    f"this cluster has {crd['metadata']['name']} already, without label {LABEL}={self.run_id}: it is not a "
+                    "cluster of this test run. Point DEZKY_TEST_KUBECONFIG to an empty test cluster."
+                )
+
+    def _names(self, resource: str) -> list[str]:
+        return self.kubectl("get", resource, "-o", "name", check=False).replace("tenant.dezky.eu/", "").split()
+
+    def _wait_served(self, resource: str) -> None:
+        """Right after a CRD changes its storage answers 429 for a moment."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            told = self.kubectl("get", resource, check=False)
+            if "rror" not in told:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{resource} are not served: {told}")
+
+
+def child_env() -> dict[str, str]:
+    """The environment of programs started by tests: without an exported cluster."""
+    return {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+
+
+@contextlib.contextmanager
+def test_cluster(**options: Any) -> Iterator[Cluster]:
+    """A cluster for the time of the context; ``options`` are those of :class:`ControlPlane`."""
+    given = os.environ.get("DEZKY_TEST_KUBECONFIG")
+    run_id = uuid.uuid4().hex[:8]
+    if given:
+        cluster = Cluster(kubeconfig=Path(given), run_id=run_id)
+        cluster.install_crds()
+        try:
+            yield cluster
+        finally:
+            cluster.remove_crds()
+        return
+    sweep_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{RUNS}{os.getpid()}-"))
+    with ControlPlane(folder / "plane", **options) as plane:
+        cluster = Cluster(kubeconfig=plane.kubeconfig, run_id=run_id, plane=plane)
+        cluster.install_crds()
+        yield cluster
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+test_cluster.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def sweep_leftovers() -> None:
+    """Remove the folders of runs whose process is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{RUNS}*"):
+        pid = folder.name.removeprefix(RUNS).partition("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
