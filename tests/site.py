@@ -120,9 +120,9 @@ class Site:
             found = await self.get(name) or {}
             for condition in found.get("status", {}).get("conditions", []):
                 current = condition.get("observedGeneration") == found["metadata"]["generation"]
-                if condition["type"] == kind and condition["status"] == status and current:
-                    if reason is None or condition["reason"] == reason:
-                        return dict(found["status"])
+                fits = (condition["type"], condition["status"]) == (kind, status) and current
+                if fits and reason in {None, condition["reason"]}:
+                    return dict(found["status"])
             await asyncio.sleep(0.05)
         raise AssertionError(
             f"{name} never became {kind}={status} {reason or ''}: {json.dumps(found.get('status'), indent=1)}"

@@ -213,7 +213,8 @@ def _explained(message: str, raw: Mapping[str, Any]) -> str:
     what, path = (found["what"], found["path"] or "") if found else (message, "")
     if unknown := _UNKNOWN.match(what):
         allowed = ", ".join(_keys_at(path))
-        return f"{_join(path, unknown['key'])}: unknown key (value {_at(raw, path, unknown['key'])!r}). Allowed here: {allowed}."
+        key = unknown["key"]
+        return f"{_join(path, key)}: unknown key (value {_at(raw, path, key)!r}). Allowed here: {allowed}."
     if missing := _MISSING.match(what):
         return f"{_join(path, missing['key'])}: is missing. Add it."
     if what.startswith("Invalid enum value"):

@@ -80,8 +80,8 @@ class Cluster:
             ours = crd["metadata"].get("labels", {}).get(LABEL) == self.run_id
             if crd["spec"]["group"] == "dezky.eu" and not ours:
                 raise ForeignCluster(
-                    f"this cluster has {crd['metadata']['name']} already, without label {LABEL}={self.run_id}: it is not a "
-                    "cluster of this test run. Point DEZKY_TEST_KUBECONFIG to an empty test cluster."
+                    f"this cluster has {crd['metadata']['name']} already, without label {LABEL}={self.run_id}: it is "
+                    "not a cluster of this test run. Point DEZKY_TEST_KUBECONFIG to an empty test cluster."
                 )
 
     def _names(self, resource: str) -> list[str]:

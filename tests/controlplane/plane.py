@@ -1,4 +1,4 @@
-"""A running control plane: etcd, kube-apiserver and, where asked for, the controller manager, on free loopback ports."""
+"""A running control plane: etcd, kube-apiserver and, if asked for, the controller manager, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.controlplane import build, pki
 
@@ -54,7 +55,7 @@ class ControlPlane:
         """The processes that run, by program."""
         return {name: process.pid for name, process in self._processes.items()}
 
-    def __enter__(self) -> ControlPlane:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx2
 
+from dezky_operator.kube.process import Operator
 from tests.builders import admin, annotated, deletion, domains, partner, spaces, spec, suspended, tenant
+from tests.controlplane.cluster import Cluster
 from tests.sandbox.standin import Fault
 from tests.site import Site
 
@@ -152,7 +155,7 @@ async def test_dkim_keys_wait_until_their_record_is_published(site: Site) -> Non
     assert {record["state"] for record in status["dns"]} == {"Published"}
 
 
-async def test_a_domain_is_taken_in_only_after_its_owner_said_so_in_dns(cluster) -> None:  # type: ignore[no-untyped-def]
+async def test_a_domain_is_taken_in_only_after_its_owner_said_so_in_dns(cluster: Cluster) -> None:
     async with Site(cluster, changes={"domainVerification": "Txt"}) as site:
         await site.start()
         await site.apply(tenant("acme"))
@@ -209,7 +212,7 @@ async def test_a_foreign_object_with_our_name_is_a_conflict_and_untouched(site: 
     await site.wait("acme", "IdentityReady", "False", "NoPermission")
     operator = store.find("user", "username", "dezky-operator")
     assert operator is not None
-    store.object_permissions[operator["roles"][0]].add(("authentik_core.change_group", foreign["pk"]))
+    store.object_permissions["authentik_core.change_group", foreign["pk"]].add(operator["roles"][0])
     await site.ready("acme")
     assert foreign["attributes"]["theirs"] is True
     assert foreign["attributes"]["dezky.eu/tenant"] == "acme"
@@ -415,7 +418,7 @@ async def test_suspended_is_declared_but_not_yet_done_and_the_status_says_so(sit
     assert (condition["status"], condition["reason"]) == ("False", "NotSupported")
 
 
-async def test_an_unknown_plan_is_refused_by_name_and_stops_nobody(cluster) -> None:  # type: ignore[no-untyped-def]
+async def test_an_unknown_plan_is_refused_by_name_and_stops_nobody(cluster: Cluster) -> None:
     """C031: plans are a setting."""
     async with Site(cluster, changes={"plans": ["standard", "business"]}) as site:
         await site.start()
@@ -442,9 +445,9 @@ async def test_the_same_failure_twice_gives_the_same_bytes(site: Site) -> None:
 # -- help ---------------------------------------------------------------------------------
 
 
-def _object_writes(operator) -> float:  # type: ignore[no-untyped-def]
-    samples = operator.metrics.kube_writes.collect()[0].samples
-    return sum(sample.value for sample in samples if sample.labels["what"] in {"tenants", "tenants/status"})
+def _object_writes(operator: Operator) -> float:
+    samples = next(iter(operator.metrics.kube_writes.collect())).samples
+    return float(sum(sample.value for sample in samples if sample.labels["what"] in {"tenants", "tenants/status"}))
 
 
 async def _told(site: Site, text: str) -> None:
@@ -467,16 +470,16 @@ async def _until_handled(site: Site, name: str, value: str) -> None:
 _rounds = iter(range(10_000))
 
 
-async def _reconciled(site: Site, name: str, *, ready: bool = True) -> dict:  # type: ignore[type-arg]
+async def _reconciled(site: Site, name: str, *, ready: bool = True) -> dict[str, Any]:
     value = f"round-{next(_rounds)}"
     await site.annotate(name, "reconcile-requested-at", value)
     await _until_handled(site, name, value)
     return await site.ready(name) if ready else await site.status(name)
 
 
-def _account(site: Site, address: str) -> dict:  # type: ignore[type-arg]
+def _account(site: Site, address: str) -> dict[str, Any]:
     _, key = site.workspace.stalwart.objects.addresses[address]
-    return site.workspace.stalwart.objects.by_type["Account"][key]
+    return dict(site.workspace.stalwart.objects.by_type["Account"][key])
 
 
 async def _set_token(site: Site, secret: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""What every stand-in shares: a real HTTP server on loopback, a record of each write, and faults that can be switched on.
+"""What every stand-in shares: a real HTTP server on loopback, a record of each write, faults that can be switched on.
 
 A stand-in is controlled over HTTP under ``/__sandbox``: a test, the demo and a second process all use the same way.
 
@@ -29,7 +29,7 @@ class Fault:
     """One rule: what happens to calls whose ``METHOD path`` (or a label inside the body) matches ``match``.
 
     ``latency`` is in seconds. ``status`` answers instead of acting. ``lost`` acts, then cuts the connection without
-    an answer. ``refused`` cuts the connection before acting. ``times`` is how often the rule still applies, -1 = always.
+    an answer. ``refused`` cuts the connection before acting. ``times`` is how often the rule applies, -1 = always.
     ``after`` lets that many matching calls pass first.
     """
 
@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Call:
-    """One request as the stand-in saw it. ``label`` tells what a shared endpoint was asked (``x:Domain/set create``)."""
+    """One request as the stand-in saw it. ``label`` tells what a shared endpoint was asked (``x:Role/set create``)."""
 
     n: int
     method: str

@@ -28,7 +28,9 @@ def status(name: str) -> None:
     table = Table("condition", "status", "reason", "what it means", title=f"{name}: {found['spec']['displayName']}")
     for condition in found.get("status", {}).get("conditions", []):
         color = COLORS.get(condition["status"], "white")
-        table.add_row(condition["type"], f"[{color}]{condition['status']}[/]", condition["reason"], condition["message"])
+        table.add_row(
+            condition["type"], f"[{color}]{condition['status']}[/]", condition["reason"], condition["message"]
+        )
     Console().print(table)
 
 

@@ -15,7 +15,7 @@ from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.integrations.steps import Plan, Ref, Step, System, Value
 
 Outputs = Mapping[str, str]
-"""What a step yields for others: always ``id`` where it makes an object; more where a Ref asks (``link``, ``secret``)."""
+"""What a step yields for others: ``id`` where it makes an object, more where a Ref asks (``link``, ``secret``)."""
 
 
 class Performer(Protocol):

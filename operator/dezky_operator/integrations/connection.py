@@ -79,7 +79,7 @@ class Connection:
     WriteRefused (this process lost its right to write). Every other answer is returned as it came.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
+    def __init__(
         self,
         *,
         system: System,
@@ -102,7 +102,7 @@ class Connection:
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._refused: str | None = None
 
-    async def send(
+    async def send(  # noqa: PLR0913 - the parts of an HTTP request
         self,
         method: str,
         path: str,

@@ -55,7 +55,7 @@ class NoPermission(IntegrationError):  # noqa: N818 - see Unreachable
 
 
 class Rejected(IntegrationError):  # noqa: N818 - see Unreachable
-    """The system refused the content of a request. Repeating it changes nothing before the spec or the system changes."""
+    """The system refused the content of a request. Repeating it helps only after the spec or the system changed."""
 
 
 class NotFound(IntegrationError):  # noqa: N818 - see Unreachable

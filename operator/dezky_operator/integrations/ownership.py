@@ -1,7 +1,7 @@
 """Whose an object is, and whether it may be taken (design 5 and 6). Pure.
 
-Objects without our mark are never changed or deleted. `spec.adoption` widens that, but never to what belongs to a living
-or retained tenant, and never to what bootstrap made.
+Objects without our mark are never changed or deleted. `spec.adoption` widens that, but never to what belongs to a
+living or retained tenant, and never to what bootstrap made.
 """
 
 from __future__ import annotations

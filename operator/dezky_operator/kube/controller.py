@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +31,7 @@ STUCK_AFTER = 900.0
 class TenantController:
     """Works on Tenants: one at a time per name, as many side by side as there are workers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
         self,
         *,
         api: TenantApi,

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import structlog
-from lightkube import AsyncClient, ApiError
+from lightkube import ApiError, AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
-
-import httpx2
 
 from dezky_operator.config import LeaseSettings
 from dezky_operator.telemetry.metrics import Metrics
@@ -56,7 +55,7 @@ class Fence:
 class LeaseHolder:
     """Takes the Lease, keeps it and gives it back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
         self,
         *,
         client: AsyncClient,

@@ -1,7 +1,7 @@
 """The operator process: what runs, in which order it starts, and how it stops.
 
-Start: probes, Lease, records, the watch, workers. Stop: no new step begins, steps on the wire finish, the Lease is given
-back. The main loop owns everything but the watch, which has a thread of its own (:mod:`watch`).
+Start: probes, Lease, records, the watch, workers. Stop: no new step begins, steps on the wire finish, the Lease is
+given back. The main loop owns everything but the watch, which has a thread of its own (:mod:`watch`).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Operator:
 
     async def _take_over(self) -> None:
         """Become the one that writes; a standby stays in here, and says so."""
-        while not await self._served():
+        while not await self._served():  # noqa: ASYNC110 - what is waited for is in another process
             await asyncio.sleep(1.0)
         self._role = "standing by"
         await self._lease.acquire()

@@ -21,7 +21,7 @@ from dezky_operator.kube.resources import GROUP, VERSION
 
 log = structlog.get_logger(__name__)
 Sink = Callable[[str, dict[str, Any]], None]
-"""Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" for a listed object) and the object."""
+"""Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" when listed) and the object."""
 
 
 class EventSource:

@@ -32,7 +32,7 @@ class Watchdog:
         clock: Callable[[], float],
         patience: float = PATIENCE,
     ) -> None:
-        """``versions`` gives resourceVersions by name; ``fetch`` reads one object and hands it on as the watch would."""
+        """``versions`` gives resourceVersions by name; ``fetch`` reads one object and hands it on like the watch."""
         self._versions, self._cache, self._fetch = versions, cache, fetch
         self._interval, self._clock, self._patience = interval, clock, patience
         self._late: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Every metric of the operator, on a registry of its own so that tests and a second operator in one process stay apart."""
+"""Every metric of the operator, on a registry of its own so that two operators in one process stay apart."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The rules of a tenant's life: who it is, what it owns, what it must be, and how it is told. No kopf, no Kubernetes."""
+"""The rules of a tenant's life: who it is, what it owns, what it must be, how it is told. No kopf, no Kubernetes."""

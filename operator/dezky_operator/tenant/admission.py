@@ -1,7 +1,7 @@
 """What has to be settled before anything outside is changed for a Tenant.
 
-The finalizer is there first, so that nothing made is ever forgotten. For a Tenant seen for the first time the sign-in is
-looked at before mail and files are touched: its group tells whether an earlier tenant of this slug left its objects.
+The finalizer is there first, so that nothing made is ever forgotten. For a Tenant seen for the first time the sign-in
+is looked at before mail and files are touched: its group tells whether an earlier tenant of this slug left its objects.
 """
 
 from __future__ import annotations

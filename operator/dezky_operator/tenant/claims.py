@@ -15,7 +15,7 @@ from dezky_operator.tenant.record import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A living Tenant and the domains in its spec. ``created`` is the RFC 3339 text of the API server (to the second)."""
+    """A living Tenant and the domains in its spec. ``created`` is RFC 3339 text of the API server (to the second)."""
 
     slug: str
     uid: str

@@ -17,7 +17,7 @@ from dezky_operator.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 P = TypeVar("P")
 ROUNDS = 6
-"""Rounds until a system counts as not converging. Three are needed at most: create, what only then can be seen, check."""
+"""Rounds until a system counts as not converging. Three are needed: create, what only then is seen, check."""
 
 
 class Part(Protocol[P]):

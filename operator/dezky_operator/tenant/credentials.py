@@ -16,7 +16,7 @@ LINK_LIFETIME = timedelta(hours=72)
 LINK = "recovery-link"
 LINK_EXPIRES = "recovery-link-expires-at"
 LINK_ROUND = "recovery-link-round"
-"""Which link this is: empty for the first, else the value of the annotation that asked for another. Outlives the link."""
+"""Which link this is: ``first``, or the value of the annotation that asked for another. Outlives the link."""
 FIRST_ROUND = "first"
 
 

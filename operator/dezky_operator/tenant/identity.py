@@ -27,7 +27,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The Tenant's identity. ``restores``: it takes an earlier one now, which has to be recorded before anything else."""
+    """The Tenant's identity. ``restores``: it takes an earlier one now, to be recorded before anything else."""
 
     tenant_id: uuid.UUID
     restores: bool = False

@@ -134,7 +134,9 @@ class TenantLife:
         }
         self._means = Means(performers=performers, recorder=recorder, metrics=metrics, stopping=stopping)
 
-    async def reconcile(self, tenant: Tenant, world: World, keeper: Keeper) -> Outcome:
+    async def reconcile(  # noqa: PLR0911 - one exit for each case
+        self, tenant: Tenant, world: World, keeper: Keeper
+    ) -> Outcome:
         """One reconcile, from wherever the tenant stands. Raises only what the API server's client raises."""
         if tenant.annotation(ANNOTATION_PAUSED):
             # Before everything else: paused means that nothing is touched, a deletion included.

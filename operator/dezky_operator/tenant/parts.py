@@ -225,7 +225,8 @@ def _conflict(found: DomainConflict) -> Obstacle:
     return Obstacle(
         system=System.STALWART,
         reason="DomainConflict",
-        message=f"Domain {found.domain} belongs to {found.owner}. Remove it from spec.domains here, or give it up there first.",
+        message=f"Domain {found.domain} belongs to {found.owner}. "
+        "Remove it from spec.domains here, or give it up there first.",
     )
 
 

@@ -162,7 +162,7 @@ class Objects:
 
     def shown(self, kind: str, record: Record) -> Record:
         """What a get answers: secrets masked, computed properties added."""
-        out = _copy(record)
+        out: Record = _copy(record)
         out.pop("_secret", None)
         if kind == "Domain":
             out["dnsZoneFile"] = self.zone(record)
@@ -228,7 +228,7 @@ class Objects:
         if check := checks.get(kind):
             check(record)
         if kind == "MailingList":
-            self._check_address(record, "MailingList")
+            self._check_address(record)
         if kind == "Role":
             missing = [role for role in record["roleIds"] if role not in self.by_type["Role"]]
             if missing:
@@ -247,7 +247,7 @@ class Objects:
                     )
 
     def _check_account(self, record: Record) -> None:
-        self._check_address(record, "Account")
+        self._check_address(record)
         roles = record["roles"].get("roleIds", {}) if record["roles"]["@type"] == "Custom" else {}
         if any(role not in self.by_type["Role"] for role in roles):
             # Permanent, although it sounds like a moment's trouble (facts/stalwart.md 11.0.3).
@@ -256,7 +256,7 @@ class Objects:
             if credential.get("@type") == "Password" and len(credential["secret"]) < 8:
                 raise SetError("invalidProperties", properties=["secret"])
 
-    def _check_address(self, record: Record, kind: str) -> None:
+    def _check_address(self, record: Record) -> None:
         if record.get("domainId") not in self.by_type["Domain"]:
             raise SetError("invalidForeignKey", objectId={"object": "Domain", "id": record.get("domainId")})
         record["name"] = str(record["name"]).lower().replace(" ", "")

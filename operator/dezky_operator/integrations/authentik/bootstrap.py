@@ -108,7 +108,9 @@ class AuthentikBootstrap:
         tenants = await self._group(TENANTS, mark)
         await self._group(PLATFORM_ADMINS, mark)
         key = await self._ensure(
-            "/crypto/certificatekeypairs/", SIGNING_KEY, {"common_name": SIGNING_KEY, "validity_days": 3650, "alg": "rsa"},
+            "/crypto/certificatekeypairs/",
+            SIGNING_KEY,
+            {"common_name": SIGNING_KEY, "validity_days": 3650, "alg": "rsa"},
             create="/crypto/certificatekeypairs/generate/",
         )  # fmt: skip
         await self._ensure("/policies/expression/", DENY_POLICY, {"expression": "return False"})
@@ -129,8 +131,8 @@ class AuthentikBootstrap:
             if group.mark != attributes["dezky.eu/mark"]:
                 raise Rejected(
                     System.AUTHENTIK,
-                    f"Group {name} exists with mark {group.mark}, expected {attributes['dezky.eu/mark']}. It belongs to "
-                    "another installation or to somebody else; use its installationId, or rename it.",
+                    f"Group {name} exists with mark {group.mark}, expected {attributes['dezky.eu/mark']}. It "
+                    "belongs to another installation or to somebody else; use its installationId, or rename it.",
                 )
             return group.pk
         made = await self._client.create(

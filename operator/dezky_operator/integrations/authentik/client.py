@@ -1,8 +1,8 @@
 """Authentik's REST API, as far as a tenant needs it (facts/authentik.md 2 and 3).
 
 What is special: a bad token is 403 as a missing right is, so a 403 is followed by one shared question that only a bad
-token fails; duplicates are 400; some server errors appear as 405 with an empty body; applications are read by slug only,
-because their list lies.
+token fails; duplicates are 400; some server errors appear as 405 with an empty body; applications are read by slug
+only, because their list lies.
 """
 
 from __future__ import annotations

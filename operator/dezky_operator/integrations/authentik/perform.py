@@ -183,7 +183,8 @@ class AuthentikPerformer:
         if not isinstance(link, str):
             raise Rejected(
                 System.AUTHENTIK,
-                "Authentik made no recovery link: its default brand has no recovery flow. Run `dezky-operator bootstrap`.",
+                "Authentik made no recovery link: its default brand has no recovery flow. "
+                "Run `dezky-operator bootstrap`.",
             )
         return {"id": str(step.target), "link": link}
 

@@ -171,8 +171,9 @@ def _provider(intent: TenantIntent, desired: Desired, observed: Observed) -> Ite
         yield Obstacle(
             system=System.AUTHENTIK,
             reason="ForeignObject",
-            message=f"Authentik's provider {name} exists and is not this tenant's (client {found.client_id}, application "
-            f"{found.assigned_application_slug}). It is not touched. Rename it, or choose another name for the tenant.",
+            message=f"Authentik's provider {name} exists and is not this tenant's (client {found.client_id}, "
+            f"application {found.assigned_application_slug}). It is not touched. "
+            "Rename it, or choose another name for the tenant.",
         )
         return
     actual = msgspec.to_builtins(found)
