@@ -152,9 +152,9 @@ class Site:
         if names:
             await self.kubectl("delete", "tenants", "--all", "--wait=true", check=False)
 
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Until ``condition`` holds."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+    async def until(self, condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
+        """Until ``condition`` holds; ``patience`` in seconds."""
+        deadline = asyncio.get_running_loop().time() + patience
         while not condition():
             if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(f"never came about: {what}")

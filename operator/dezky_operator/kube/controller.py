@@ -49,6 +49,8 @@ class TenantController:
         self._cache, self._queue, self._settings = cache, queue, settings
         self._metrics, self._clock, self._jitter = metrics, clock, jitter
         self._busy: dict[str, float] = {}
+        self._first_seen: dict[str, float] = {}
+        self._ready_after: dict[str, float] = {}
 
     # -- events ---------------------------------------------------------------
 
@@ -60,6 +62,8 @@ class TenantController:
             self._gone(name, raw["metadata"]["uid"])
             return
         before, now = self._cache.put(raw)
+        if before is None:
+            self._first_seen[name] = self._clock()
         if before is None or before.trigger != now.trigger:
             self._queue.add(name, _urgency(now, listed=not kind))
             self._wake_rivals(before, now)
@@ -82,6 +86,14 @@ class TenantController:
         now = self._clock()
         hanging = [name for name, since in self._busy.items() if now - since > STUCK_AFTER]
         return f"the reconcile of {min(hanging)} hangs" if hanging else None
+
+    def ready_after(self, name: str) -> float | None:
+        """Seconds from the first sight of a Tenant to its being ready; None before that."""
+        return self._ready_after.get(name)
+
+    def all_ready(self, count: int) -> bool:
+        """Whether ``count`` Tenants are known and every one of them was ready."""
+        return len(self._cache) == count and all(name in self._ready_after for name in self._cache.names)
 
     # -- work -----------------------------------------------------------------
 
@@ -128,6 +140,7 @@ class TenantController:
         await self._write(name, outcome)
         for notice in outcome.notices:
             await self._tell(name, seen.uid, notice)
+        self._note_ready(name, outcome)
         self._schedule(name, outcome)
         return "settled" if outcome.settled else "unsettled"
 
@@ -149,6 +162,11 @@ class TenantController:
         log.info("told", reason=notice.reason, text=notice.message)
         await self._events.post(name=name, uid=uid, notice=notice)
 
+    def _note_ready(self, name: str, outcome: Outcome) -> None:
+        ready = outcome.status.condition("Ready") if outcome.status else None
+        if ready is not None and ready.status == "True":
+            self._ready_after.setdefault(name, self._clock() - self._first_seen.get(name, self._clock()))
+
     def _schedule(self, name: str, outcome: Outcome) -> None:
         if self._cache.get(name) is None:
             self._queue.drop(name)
@@ -166,6 +184,8 @@ class TenantController:
         if gone is None:
             return
         self._queue.drop(name)
+        self._first_seen.pop(name, None)
+        self._ready_after.pop(name, None)
         self._metrics.forget_tenant(name)
         self._wake_rivals(gone, None)
 
