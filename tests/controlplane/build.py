@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).resolve().parent
 KUBERNETES = "v1.36.3"
@@ -44,10 +45,19 @@ def binary(say: Callable[[str], None] = lambda line: print(line, file=sys.stderr
     check_go()
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once build it once
+        _lock(lock, say)
         if not target.exists():
             _build(target, say)
     return target
+
+
+def _lock(lock: TextIO, say: Callable[[str], None]) -> None:
+    """Two runs at once build it once; the second one says why nothing happens."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another run is building the test control plane: waiting for it")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def check_go() -> None:

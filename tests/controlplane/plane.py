@@ -20,6 +20,9 @@ from tests.controlplane import build, pki
 
 READY_WITHIN = 60.0
 STOP_WITHIN = 10.0
+# Runs a program so that it ends when the process that holds the other end of its standard input does, even by SIGKILL,
+# and even while the program is stopped. The kernel's parent-death signal would fire when the starting thread ends.
+GUARDED = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" 3<&- </dev/null'
 
 
 class StartError(Exception):
@@ -28,14 +31,15 @@ class StartError(Exception):
 
 @dataclass
 class ControlPlane:
-    """Start with :meth:`start`, or as a context manager. Everything lives in ``folder`` and goes with :meth:`stop`."""
+    """Start with :meth:`start`, or as a context manager. Everything lives in ``folder`` and goes with :meth:`stop`.
+
+    Its programs end with the process that started them, however that one ends: a killed test run leaves nothing behind.
+    """
 
     folder: Path
     flags: tuple[str, ...] = ()
     """Further flags of the API server, such as ``--max-mutating-requests-inflight=10``."""
     controller_manager: bool = False
-    die_with_parent: bool = True
-    """Ends with the process that started it, even when that one is killed. Off for `make up`."""
     port: int = 0
     _etcd_port: int = 0
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -133,14 +137,12 @@ class ControlPlane:
 
     def _run(self, program: str, *flags: str) -> None:
         environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
-        if self.die_with_parent:
-            environment["DEZKY_DIE_WITH_PARENT"] = "1"
         with (self.folder / f"{program}.log").open("ab") as log:
             self._processes[program] = subprocess.Popen(
-                [*_command(program), *flags],
+                ["sh", "-c", GUARDED, "guarded", *_command(program), *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # held open for as long as we live, and never inherited by another program
                 env=environment,
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C ends the test run, which then ends these in order
@@ -231,11 +233,23 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    alive = process.poll() is None
+    if alive:
         process.send_signal(signal.SIGCONT)
         process.terminate()
+    _dismiss_guard(process)
+    if alive:
         try:
             process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
+
+
+def _dismiss_guard(process: subprocess.Popen[bytes]) -> None:
+    """A line on its pipe tells the guard that it is no longer needed; the bare end of the pipe would make it kill."""
+    if process.stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"\n")
+        process.stdin.close()

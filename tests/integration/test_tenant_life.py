@@ -17,7 +17,7 @@ ANNA = admin("Anna@acme.test", "Anna")
 
 
 async def test_apply_gives_a_sign_in_a_mail_domain_and_a_file_space(site: Site) -> None:
-    """C002, C015, C016: five things for one object; C013, C023: their state under the names of the original."""
+    """C002, C015, C016: five things for one object, C003 under the customer's own brand; C013, C023: their state."""
     await site.start()
     await site.apply(
         tenant("acme", domains("acme.test", "acme-labs.test"), ANNA, spaces("sales"), spec(brand={"title": "Acme"}))

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dezky_operator.config import LogSettings
 from dezky_operator.kube.process import Operator
+from dezky_operator.telemetry import logging
 from tests.builders import Manifest, admin, tenant
 from tests.controlplane.cluster import test_cluster
 from tests.sandbox.standin import Fault
@@ -33,6 +35,7 @@ def figure(
 
 async def main() -> None:
     """All figures."""
+    logging.configure(LogSettings(level="error"))
     with test_cluster() as cluster:
         async with Site(cluster) as site:
             await _one_tenant(site)

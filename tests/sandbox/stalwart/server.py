@@ -386,6 +386,9 @@ class StalwartStandIn(StandIn):
 
     def _made(self, kind: str, body: Record, arguments: Record) -> Record:
         if kind == "Action":
+            if body.get("@type") == "ReloadSettings":
+                # Settings are only stored until now (facts/stalwart.md 2.2).
+                self.rate_limit = self.objects.singletons["Http"]["rateLimitAuthenticated"]["count"]
             return {"id": uuid.uuid4().hex[:8]}
         if kind == "ApiKey":
             secret = "API_" + base64.urlsafe_b64encode(uuid.uuid4().bytes * 2).decode().rstrip("=")
