@@ -83,8 +83,8 @@ class Cluster:
     def _kubectl(
         self,
         *arguments: str,
-        input: str | None = None,
-        check: bool = True,  # noqa: A002 - subprocess's own word
+        input: str | None = None,  # noqa: A002 - subprocess's own word
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(tool("kubectl")), "--kubeconfig", str(self.kubeconfig), *arguments],

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
@@ -26,20 +25,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: dezky-controlplane kube-apiserver|kube-controller-manager|kube-scheduler|etcd [flags]")
 		os.Exit(2)
 	}
-	if os.Getenv("DEZKY_DIE_WITH_PARENT") != "" {
-		go dieWithParent(os.Getppid())
-	}
 	command := programs[os.Args[1]]()
 	os.Args = append([]string{os.Args[1]}, os.Args[2:]...)
 	command.SetContext(context.Background())
 	os.Exit(cli.Run(command))
-}
-
-// dieWithParent ends this process when the one that started it is gone, however that one ended: a killed test run must
-// leave nothing behind. The kernel's parent-death signal is not used because it fires when the starting thread ends.
-func dieWithParent(parent int) {
-	for os.Getppid() == parent {
-		time.Sleep(500 * time.Millisecond)
-	}
-	os.Exit(1)
 }
