@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import re
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -164,7 +167,7 @@ def test_programs_are_started_without_an_exported_cluster(monkeypatch: pytest.Mo
 def test_folders_of_dead_runs_are_swept_and_those_of_living_ones_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     ended = subprocess.Popen(["true"])
     ended.wait()
     dead, alive = tmp_path / f"{cluster.RUNS}{ended.pid}-x", tmp_path / f"{cluster.RUNS}{os.getpid()}-x"
@@ -187,7 +190,7 @@ def test_a_kubectl_on_path_that_is_new_enough_wins(tools: Path, version: str) ->
 def test_an_older_or_silent_kubectl_is_passed_over_for_the_cached_one(tools: Path, answer: str) -> None:
     a_program(tools, "kubectl", f"#!/bin/sh\necho '{answer}'\n")
     cached = build.cache_root() / "tools"
-    digest = kubectl.hashlib.sha256((kubectl.WHEEL + kubectl.WHEEL_HASH).encode()).hexdigest()[:16]
+    digest = hashlib.sha256((kubectl.WHEEL + kubectl.WHEEL_HASH).encode()).hexdigest()[:16]
     cached.mkdir(parents=True)
     a_program(cached / digest, "kubectl", "")
     assert kubectl.look_for("kubectl") == cached / digest / "kubectl"
@@ -202,6 +205,6 @@ def test_a_machine_the_wheel_does_not_serve_is_told_before_any_download(
     tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_program(tools, "helm", "#!/bin/sh\necho v2.0.0\n")
-    monkeypatch.setattr(kubectl.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(kubectl.ToolError, match="has none for Linux aarch64"):
         kubectl.look_for("helm")

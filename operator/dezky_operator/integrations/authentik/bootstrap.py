@@ -240,14 +240,21 @@ class AuthentikBootstrap:
 
     async def _application(self, shared: Shared, provider: int) -> Application:
         path = f"/core/applications/{shared.slug}/"
+        mark = f"dezky:{self._installation_id}:platform"
         if found := await self._client.get(path, Application, op="bootstrap"):
+            if found.meta_publisher != mark:
+                raise Rejected(
+                    System.AUTHENTIK,
+                    f"Application {shared.slug} exists with publisher {found.meta_publisher or 'empty'}, expected "
+                    f"{mark}. It is somebody else's and is not touched; remove or rename it, then run this again.",
+                )
             return found
         body = {
             "name": shared.name,
             "slug": shared.slug,
             "provider": provider,
             "group": "Dezky",
-            "meta_publisher": f"dezky:{self._installation_id}:platform",
+            "meta_publisher": mark,
         }
         self._made(f"application {shared.slug}")
         return await self._client.create("/core/applications/", Application, body, op="bootstrap")
@@ -292,6 +299,13 @@ class AuthentikBootstrap:
             }
             user = await self._client.create("/core/users/", User, {**account, "roles": [role]}, op="bootstrap")
             self._made(f"service account {OPERATOR}")
+        elif user.is_superuser or user.path != "dezky/platform":
+            # A token for it would carry somebody else's rights into every day's work.
+            raise Rejected(
+                System.AUTHENTIK,
+                f"User {OPERATOR} exists and is not the service account of an operator (path {user.path}). "
+                "Rename it, then run this again.",
+            )
         token = {"intent": "api", "user": user.pk, "expiring": False, "description": "Daily token of dezky-operator"}
         await self._ensure("/core/tokens/", OPERATOR, token, field="identifier")
         shown = await self._client.get(f"/core/tokens/{OPERATOR}/view_key/", _Key, op="bootstrap")

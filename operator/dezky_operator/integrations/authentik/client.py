@@ -38,7 +38,7 @@ class AuthentikClient:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._asking = asyncio.Lock()
-        self._asked_for: str | None = None
+        self._questions = 0
 
     async def version(self) -> str:
         """The server's version. Answers any valid token (facts/authentik.md 2): the cheapest credential check."""
@@ -122,13 +122,17 @@ class AuthentikClient:
     async def _forbidden(self, path: str) -> IntegrationError:
         """Bad token or missing right? One question decides, asked once for all that wait."""
         credential = await self._connection.credential()
+        arrived = self._questions
         async with self._asking:
-            if self._asked_for != credential.version:
-                try:
+            try:
+                # A question begun after this refusal came answers for it too. An older answer does not: the token may
+                # have been revoked since.
+                if self._questions == arrived:
+                    self._questions += 1
                     await self.version()
-                except AuthFailed as refused:
-                    return refused
-                self._asked_for = credential.version
+                credential = await self._connection.credential()
+            except AuthFailed as refused:
+                return refused
         return NoPermission(
             System.AUTHENTIK,
             f"Authentik's token of {credential.source} may not use {path}. Run `dezky-operator bootstrap` to restore "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from dezky_operator.integrations.apply import Outputs
@@ -65,8 +66,13 @@ class AuthentikIntegration:
         try:
             return await self._performer.perform(step)
         except Rejected:
-            self._baseline = None
+            self._outdate()
             raise
+
+    def _outdate(self) -> None:
+        """Read the baseline anew at the next observation; a plan being made meanwhile keeps the one it has."""
+        if self._baseline is not None:
+            self._baseline = (-math.inf, self._baseline[1])
 
     async def baseline(self) -> Baseline:
         """The shared objects, remembered for some minutes."""

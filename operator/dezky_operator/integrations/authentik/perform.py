@@ -102,9 +102,10 @@ class AuthentikPerformer:
     async def _create_provider(self, step: Step) -> Outputs:
         async def again() -> Provider | None:
             found = await self._client.find("/providers/oauth2/", Provider, op="provider.find", name=step.name)
-            client_id = step.body["client_id"]
+            client_id, free_or_ours = step.body["client_id"], {None, step.name}
             return next(
-                (one for one in found if one.client_id == client_id and one.assigned_application_slug is None), None
+                (one for one in found if one.client_id == client_id and one.assigned_application_slug in free_or_ours),
+                None,
             )
 
         provider = await self._found_or_made(step, "/providers/oauth2/", Provider, again)

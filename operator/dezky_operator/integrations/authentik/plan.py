@@ -5,7 +5,8 @@ One small function per object; each answers with the steps and obstacles of that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,6 +20,16 @@ from dezky_operator.integrations.authentik.desired import (
     Desired,
     users_attributes,
 )
+from dezky_operator.integrations.authentik.graph import (
+    ADMIN,
+    ADMINS_GROUP,
+    APPLICATION_PK,
+    PROVIDER,
+    USERS_GROUP,
+    Found,
+    authentik_step,
+    gathered,
+)
 from dezky_operator.integrations.authentik.model import (
     USER_TENANT,
     Binding,
@@ -29,46 +40,34 @@ from dezky_operator.integrations.authentik.model import (
     path_of,
 )
 from dezky_operator.integrations.authentik.observe import Observed
-from dezky_operator.integrations.intent import TenantIntent
+from dezky_operator.integrations.authentik.purge import purge
+from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.ownership import Owner, owner_of
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb, step_key
 
-Found = Step | Obstacle
-USERS_GROUP = Ref(System.AUTHENTIK, "group", "users")
-ADMINS_GROUP = Ref(System.AUTHENTIK, "group", "admins")
-PROVIDER = Ref(System.AUTHENTIK, "provider", "main")
-APPLICATION = Ref(System.AUTHENTIK, "application", "main")
-ADMIN = Ref(System.AUTHENTIK, "user", "admin")
-
 
 def plan(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Plan:
-    """Everything still to do, in a fixed order."""
+    """Everything still to do, in a fixed order. A deleted tenant is left as it is until it is purged."""
+    if intent.phase is Phase.DELETED:
+        return Plan()
     if not desired.exists:
-        return _plan(_purge(intent, observed))
-    return _plan(
-        found
-        for part in (
-            _groups(intent, baseline, desired, observed),
-            _provider(intent, desired, observed),
-            _application(intent, desired, observed),
-            _bindings(baseline, desired, observed),
-            _brand(intent, baseline, desired, observed),
-            _admin(intent, baseline, desired, observed),
-        )
-        for found in part
+        return purge(intent, observed)
+    chained = (
+        *_groups(intent, baseline, desired, observed),
+        *_provider(intent, desired, observed),
+        *_application(intent, desired, observed),
     )
-
-
-def _plan(found: Iterator[Found]) -> Plan:
-    both = list(found)
-    return Plan(
-        tuple(item for item in both if isinstance(item, Step)),
-        tuple(item for item in both if isinstance(item, Obstacle)),
+    refusals = [found for found in chained if isinstance(found, Obstacle)]
+    if refusals:
+        # Groups, provider and application hang on each other: a single one that is somebody else's would be tied to
+        # ours, its people let into the tenant or the tenant's people let into what is theirs.
+        return gathered(refusals)
+    hanging: Iterable[Found] = chain(
+        _bindings(baseline, desired, observed),
+        _brand(intent, baseline, desired, observed),
+        _admin(intent, baseline, desired, observed),
     )
-
-
-def _step(kind: str, key: str, verb: Verb, *, name: str, reason: str, **more: Any) -> Step:
-    return Step(system=System.AUTHENTIK, kind=kind, key=key, verb=verb, name=name, reason=reason, **more)
+    return gathered((*chained, *hanging))
 
 
 def _foreign(what: str, owner: Owner, intent: TenantIntent) -> Obstacle:
@@ -97,7 +96,7 @@ def _group(
     attributes = users_attributes(intent, role)
     if found is None:
         body: dict[str, Value] = {"name": name, "parents": list(parents), "attributes": attributes}
-        yield _step("group", role, Verb.CREATE, name=name, reason=reason, body=body)
+        yield authentik_step("group", role, Verb.CREATE, name=name, reason=reason, body=body)
         return
     owner = owner_of(found.mark, f"{intent.mark}:{role}", intent)
     if not owner.takeable(intent.adoption):
@@ -129,7 +128,7 @@ def _earlier_tenant(found: Group, intent: TenantIntent) -> Obstacle | None:
 
 
 def _update(kind: str, key: str, name: str, target: str, changes: Mapping[str, Value], reason: str = "") -> Step:
-    return _step(
+    return authentik_step(
         kind,
         key,
         Verb.UPDATE,
@@ -162,7 +161,7 @@ def _provider(intent: TenantIntent, desired: Desired, observed: Observed) -> Ite
     }
     if found is None:
         reason = "The tenant's own OAuth2 client."
-        yield _step("provider", "main", Verb.CREATE, name=name, reason=reason, body={"name": name, **wanted})
+        yield authentik_step("provider", "main", Verb.CREATE, name=name, reason=reason, body={"name": name, **wanted})
         return
     # A provider has nowhere to put a mark: it is ours when our application uses it, or when none does and both of its
     # names are ours, which is what a crash between the two leaves behind.
@@ -206,7 +205,9 @@ def _application(intent: TenantIntent, desired: Desired, observed: Observed) -> 
     }
     if found is None:
         reason = "What the tenant's people sign in to."
-        yield _step("application", "main", Verb.CREATE, name=slug, reason=reason, body={"slug": slug, **wanted})
+        yield authentik_step(
+            "application", "main", Verb.CREATE, name=slug, reason=reason, body={"slug": slug, **wanted}
+        )
         return
     owner = owner_of(found.meta_publisher or None, intent.mark, intent)
     if not owner.takeable(intent.adoption):
@@ -220,9 +221,7 @@ def _application(intent: TenantIntent, desired: Desired, observed: Observed) -> 
 
 def _bindings(baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
     """Exactly two: the tenant's group gets in, and the deny policy that a suspension turns on."""
-    target: str | Ref = (
-        observed.application.pk if observed.application else Ref(System.AUTHENTIK, "application", "main", "pk")
-    )
+    target: str | Ref = observed.application.pk if observed.application else APPLICATION_PK
     group: str | Ref = observed.users_group.pk if observed.users_group else USERS_GROUP
     users = [found for found in observed.bindings if found.group is not None and found.group == group]
     denies = [found for found in observed.bindings if found.policy == baseline.deny_policy]
@@ -241,17 +240,17 @@ def _bindings(baseline: Baseline, desired: Desired, observed: Observed) -> Itera
 def _binding(key: str, found: list[Binding], wanted: Mapping[str, Value], reason: str) -> Iterator[Found]:
     name = f"binding {key}"
     if not found:
-        yield _step("binding", key, Verb.CREATE, name=name, reason=reason, body=dict(wanted))
+        yield authentik_step("binding", key, Verb.CREATE, name=name, reason=reason, body=dict(wanted))
         return
     first, *surplus = found
     differing = [field for field in ("order", "enabled", "negate") if getattr(first, field) != wanted[field]]
     if differing:
-        yield _step(
+        yield authentik_step(
             "binding", key, Verb.UPDATE, name=name, reason=reason, target=first.pk, body=dict(wanted),
             fields=tuple(differing),
         )  # fmt: skip
     for number, extra in enumerate(surplus, start=2):
-        yield _step(
+        yield authentik_step(
             "binding",
             f"{key}-{number}",
             Verb.DELETE,
@@ -273,9 +272,7 @@ def _brand(intent: TenantIntent, baseline: Baseline, desired: Desired, observed:
         if not owner.takeable(intent.adoption):
             yield _foreign(f"brand {found.domain}", owner, intent)
             return
-    application: str | Ref = (
-        observed.application.pk if observed.application else Ref(System.AUTHENTIK, "application", "main", "pk")
-    )
+    application: str | Ref = observed.application.pk if observed.application else APPLICATION_PK
     wanted: dict[str, Value] = {
         "branding_title": want.title,
         "branding_logo": want.logo_url or "",
@@ -286,7 +283,9 @@ def _brand(intent: TenantIntent, baseline: Baseline, desired: Desired, observed:
     attributes = {"dezky.eu/mark": f"{intent.mark}:brand", "dezky.eu/tenant": intent.slug}
     if found is None:
         body: dict[str, Value] = {"domain": want.host, "attributes": attributes, **_given(wanted)}
-        yield _step("brand", "main", Verb.CREATE, name=want.host, reason="The tenant's own sign-in page.", body=body)
+        yield authentik_step(
+            "brand", "main", Verb.CREATE, name=want.host, reason="The tenant's own sign-in page.", body=body
+        )
         return
     yield from _brand_update(found, wanted, attributes)
 
@@ -328,13 +327,15 @@ def _admin(intent: TenantIntent, baseline: Baseline, desired: Desired, observed:
             "attributes": {"dezky": {"tenant": intent.slug}, USER_TENANT: str(intent.tenant_id)},
             "is_active": True,
         }
-        yield _step("user", "admin", Verb.CREATE, name=want.username, reason="The first administrator.", body=body)
+        yield authentik_step(
+            "user", "admin", Verb.CREATE, name=want.username, reason="The first administrator.", body=body
+        )
     elif refusal := _untouchable(found, baseline):
         yield Obstacle(system=System.AUTHENTIK, reason="ForeignObject", message=refusal)
         return
     yield from _memberships(want.username, found, observed)
     if intent.recovery_link_due and (found is None or owns_user(intent, found)):
-        yield _step(
+        yield authentik_step(
             "recovery-link",
             "admin",
             Verb.CREATE,
@@ -368,7 +369,7 @@ def _memberships(username: str, user: User | None, observed: Observed) -> Iterat
     ):
         if user is not None and group is not None and group.pk in (user.groups or ()):
             continue
-        yield _step(
+        yield authentik_step(
             "membership",
             role,
             Verb.GRANT,
@@ -377,67 +378,3 @@ def _memberships(username: str, user: User | None, observed: Observed) -> Iterat
             body={"pk": str(user.pk) if user else ADMIN},
             reason=f"The first administrator belongs to the tenant's {role}.",
         )
-
-
-# -- purge ---------------------------------------------------------------------------------------
-
-
-def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
-    """Users first (their events were ingested), then application, provider, groups from the child up, brand."""
-    if blocked := _shared_users(intent, observed):
-        yield blocked
-        return
-    own = [user for user in observed.users if owns_user(intent, user) and not user.is_superuser]
-    keys = []
-    for user in own:
-        step = _step("user", str(user.pk), Verb.DELETE, name=user.username, target=str(user.pk), reason="Purged.")
-        keys.append(step.id)
-        yield step
-    before = tuple(keys)
-    application, provider = observed.application, observed.provider
-    if application and application.meta_publisher == intent.mark:
-        yield _removal("application", "main", application.slug, application.slug, before)
-    if (
-        provider
-        and provider.client_id == intent.application
-        and _removable(provider.assigned_application_slug, intent, observed)
-    ):
-        yield _removal("provider", "main", provider.name, str(provider.pk), (*before, APPLICATION.step))
-        if observed.service_user:
-            user = observed.service_user
-            yield _removal("user", str(user.pk), user.username, str(user.pk), (PROVIDER.step,))
-    if observed.brand and observed.brand.mark == f"{intent.mark}:brand":
-        yield _removal("brand", "main", observed.brand.domain, observed.brand.brand_uuid, before)
-    if observed.admins_group and observed.admins_group.mark == f"{intent.mark}:admins":
-        yield _removal("group", "admins", intent.admins_group, observed.admins_group.pk, (*before, APPLICATION.step))
-    if observed.users_group and observed.users_group.mark == f"{intent.mark}:users":
-        after = (*before, APPLICATION.step, ADMINS_GROUP.step)
-        yield _removal("group", "users", intent.users_group, observed.users_group.pk, after)
-
-
-def _removable(assigned: str | None, intent: TenantIntent, observed: Observed) -> bool:
-    """A provider goes when our own application holds it, or none does."""
-    ours = observed.application is not None and observed.application.meta_publisher == intent.mark
-    return assigned is None or (assigned == intent.application and ours)
-
-
-def _removal(kind: str, key: str, name: str, target: str, after: tuple[str, ...]) -> Step:
-    return _step(kind, key, Verb.DELETE, name=name, target=target, reason="Purged.", after=after)
-
-
-def _shared_users(intent: TenantIntent, observed: Observed) -> Obstacle | None:
-    """Users of ours who are also another tenant's people: destroying them would take something from that tenant."""
-    others = {group.pk for group in observed.others_groups if _another_tenant(group, intent)}
-    shared = sorted(user.username for user in observed.users if others.intersection(user.groups or ()))
-    if not shared:
-        return None
-    return Obstacle(
-        system=System.AUTHENTIK,
-        reason="PurgeBlocked",
-        message=f"These users also belong to another tenant and would be destroyed: {', '.join(shared)}. "
-        "Take them out of the other tenant's group, or move them out of the path of this tenant.",
-    )
-
-
-def _another_tenant(group: Group, intent: TenantIntent) -> bool:
-    return bool(group.mark) and str(group.mark).startswith("dezky:") and not str(group.mark).startswith(intent.mark)
