@@ -74,6 +74,10 @@ class Member:
     is_active: bool
     signed_in: bool
     """Whether the user has ever signed in (``last_login`` is set)."""
+    own: bool = False
+    """Made by the operator for this tenant: goes with it."""
+    elsewhere: bool = False
+    """Also in a group of another tenant that is not deleted: what is personal of theirs is never locked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +97,18 @@ class TenantIntent:
             except the administrator's.
         published_dkim: ``(domain, selector)`` whose record was seen in DNS.
         mailbox_quota: bytes per mailbox, 0 = unlimited.
+        established: it was provisioned once. A locked phase then changes locks only; edits apply on resume.
+        unlocking: something of it may still be locked by us; what carries our mark is looked for and unlocked.
+        hold: mail to its domains is held now: senders are told to come again.
+        hold_active: whether Stalwart is known to have loaded that; None when it is not known.
         disabled_drives: drive ids this operator disabled for a suspension (write-ahead list).
+        reopens: a space that somebody else closed is opened again (driftPolicy Correct).
+        canary: user name of the account that proves a lock; it is locked like everybody and counted nowhere.
+        people: OCIS user ids of the tenant's own people by user name, as recorded when it was deleted; a purge ends
+            them.
         living_marks: marks of other living or retained tenants; what carries one is never taken, not even by Force.
+        present_marks: marks of other tenants that are not deleted.
+        active_marks: marks of those among them that are not suspended either: their people keep their accounts.
         recovery_link_due: a recovery link has to be made now.
     """
 
@@ -115,9 +129,28 @@ class TenantIntent:
     mailbox_quota: int = 0
     members: tuple[Member, ...] | None = None
     published_dkim: frozenset[tuple[str, str]] = frozenset()
+    established: bool = False
+    unlocking: bool = False
+    hold: bool = False
+    hold_active: bool | None = False
     disabled_drives: tuple[str, ...] = ()
+    reopens: bool = True
+    canary: str | None = None
+    people: tuple[tuple[str, str], ...] = ()
     living_marks: frozenset[str] = frozenset()
+    present_marks: frozenset[str] = frozenset()
+    active_marks: frozenset[str] = frozenset()
     recovery_link_due: bool = False
+
+    @property
+    def locked(self) -> bool:
+        """Whether nobody of the tenant may get in anywhere."""
+        return self.phase in {Phase.SUSPENDED, Phase.DELETED}
+
+    @property
+    def locks_only(self) -> bool:
+        """Whether locks are all that may change: an edit applies on resume, and a deleted tenant gets nothing new."""
+        return self.locked and self.established
 
     @property
     def mark(self) -> str:

@@ -12,6 +12,8 @@ ACCESS_VALIDITY = "minutes=10"
 REFRESH_VALIDITY = "days=30"
 GRANT_TYPES = ("authorization_code", "refresh_token")
 """Always sent: the default over the API is none, and then nothing works (facts/authentik.md 0.3)."""
+LOCKED_GRANT_TYPES = ("authorization_code",)
+"""Without the refresh grant every refresh token of the application pauses at once (facts/authentik.md 11.1)."""
 USERS_ORDER = 0
 DENY_ORDER = 100
 
@@ -46,11 +48,12 @@ class Desired:
 
 def desired(intent: TenantIntent, baseline: Baseline) -> Desired:
     """What must be there in ``intent.phase``."""
+    locked = intent.locked
     home = f"https://{intent.slug}.{intent.base_domain}"
     return Desired(
         exists=intent.phase is not Phase.PURGED,
-        denied=False,
-        under_tenants=True,
+        denied=locked,
+        under_tenants=not locked,
         launch_url=f"{home}/",
         provider=DesiredProvider(
             authorization_flow=baseline.authorization_flow,
@@ -61,7 +64,7 @@ def desired(intent: TenantIntent, baseline: Baseline) -> Desired:
                 RedirectUri(url=f"{home}/auth/callback"),
                 RedirectUri(url=f"{home}/", redirect_uri_type="logout"),
             ),
-            grant_types=frozenset(GRANT_TYPES),
+            grant_types=frozenset(LOCKED_GRANT_TYPES if locked else GRANT_TYPES),
         ),
         brand=intent.brand,
         admin=intent.admin,

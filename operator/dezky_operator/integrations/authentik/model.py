@@ -16,6 +16,12 @@ USER_TENANT = "dezky.tenantId"
 """The attribute of a user that the operator made."""
 
 
+SUSPENDED_BY = "suspendedBy"
+"""In a user's attribute ``dezky``: the tenantId whose suspension deactivated the user. What lacks it is not undone."""
+CANARY = "canary"
+"""The value of ``dezky.role`` of the account that proves a lock."""
+
+
 class _Object(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
@@ -106,6 +112,7 @@ class Binding(_Object, frozen=True, kw_only=True):
     order: int
     enabled: bool = True
     negate: bool = False
+    failure_result: bool = False
     policy: str | None = None
     group: str | None = None
     user: int | None = None
@@ -136,6 +143,13 @@ class Keyed(_Object, frozen=True, kw_only=True):
     """Anything of which only the key is needed: a flow, a key pair, a mapping, a policy."""
 
     pk: str
+
+
+def suspended_by(user: User) -> str | None:
+    """The tenantId whose suspension deactivated this user; None when none did, or somebody activated it since."""
+    ours = user.attributes.get("dezky")
+    mark = ours.get(SUSPENDED_BY) if isinstance(ours, dict) else None
+    return str(mark) if mark else None
 
 
 def path_of(intent: TenantIntent) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.model import (
+    SUSPENDED_BY,
     Application,
     Binding,
     Brand,
     Group,
     Provider,
     User,
+    owns_user,
     path_of,
+    suspended_by,
 )
 from dezky_operator.integrations.intent import Member, Phase, TenantIntent
 
@@ -23,7 +27,11 @@ from dezky_operator.integrations.intent import Member, Phase, TenantIntent
 class Observed:
     """Everything found. None where there is no object of the name, whoever it belongs to.
 
-    ``users`` (the tenant's own) and ``others_groups`` (groups beyond the tenant's, by pk) are read for a purge only.
+    Attributes:
+        users: the tenant's own users; read for a purge only.
+        people: who is in the tenant's group; read while it is locked, and for a purge.
+        marked: users that this tenant's suspension deactivated, members or not; read while they may exist.
+        others_groups: the groups beyond the tenant's that those users are in.
     """
 
     users_group: Group | None = None
@@ -34,8 +42,18 @@ class Observed:
     brand: Brand | None = None
     admin: User | None = None
     users: tuple[User, ...] = ()
+    people: tuple[User, ...] = ()
+    marked: tuple[User, ...] = ()
     service_user: User | None = None
     others_groups: tuple[Group, ...] = ()
+
+    def works_elsewhere(self, user: User, intent: TenantIntent) -> bool:
+        """Whether the user is also in a tenant that is neither deleted nor suspended: the account must stay."""
+        return self._in_group_marked(user, intent.active_marks)
+
+    def _in_group_marked(self, user: User, marks: frozenset[str]) -> bool:
+        groups = {group.pk: group.mark or "" for group in self.others_groups}
+        return any(groups.get(pk, "").rpartition(":")[0] in marks for pk in user.groups or ())
 
 
 async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
@@ -53,6 +71,7 @@ async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
         bindings = await client.find("/policies/bindings/", Binding, op="binding.find", target=application.pk)
         bindings = [binding for binding in bindings if binding.target == application.pk]
     own_groups = {group.pk for group in (users_group, admins_group) if group}
+    people, marked = await asyncio.gather(_people(client, intent, users_group), _marked(client, intent, bindings))
     return Observed(
         users_group=users_group,
         admins_group=admins_group,
@@ -62,8 +81,10 @@ async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
         brand=brand,
         admin=admin,
         users=tuple(user for user in users if user.path == path_of(intent)),
+        people=people,
+        marked=marked,
         service_user=next((user for user in users if user.username == _service_username(intent)), None),
-        others_groups=await _others_groups(client, users, own_groups),
+        others_groups=await _others_groups(client, [*users, *people, *marked], own_groups),
     )
 
 
@@ -75,7 +96,9 @@ async def members(client: AuthentikClient, intent: TenantIntent) -> tuple[Member
     group = await _group(client, intent.users_group)
     if group is None or group.mark != f"{intent.mark}:users":
         return None
-    users = await client.find("/core/users/", User, op="user.find", groups_by_pk=group.pk, include_groups="true")
+    users = await _in_group(client, group)
+    others = await _others_groups(client, users, {group.pk}) if intent.locked or intent.unlocking else ()
+    marks = {found.pk: (found.mark or "").rpartition(":")[0] for found in others}
     return tuple(
         Member(
             pk=user.pk,
@@ -84,11 +107,35 @@ async def members(client: AuthentikClient, intent: TenantIntent) -> tuple[Member
             email=user.email or "",
             is_active=user.is_active,
             signed_in=user.last_login is not None,
+            own=owns_user(intent, user),
+            elsewhere=any(marks.get(pk) in intent.present_marks for pk in user.groups or ()),
         )
-        for user in sorted(users, key=lambda user: user.pk)
-        # The answer is checked again: a filter that a later version renames would be ignored, and give everybody.
-        if group.pk in (user.groups or ())
+        for user in users
     )
+
+
+async def _in_group(client: AuthentikClient, group: Group) -> list[User]:
+    """The members, lowest key first. The answer is checked again: an unknown filter is ignored, and gives everybody."""
+    users = await client.find("/core/users/", User, op="user.find", groups_by_pk=group.pk, include_groups="true")
+    return sorted((user for user in users if group.pk in (user.groups or ())), key=lambda user: user.pk)
+
+
+async def _people(client: AuthentikClient, intent: TenantIntent, group: Group | None) -> tuple[User, ...]:
+    """The members, where they are locked or let go. A group of the tenant's name without its mark is not asked."""
+    wanted = intent.locked or intent.phase is Phase.PURGED
+    if not wanted or group is None or group.mark != f"{intent.mark}:users":
+        return ()
+    return tuple(await _in_group(client, group))
+
+
+async def _marked(client: AuthentikClient, intent: TenantIntent, bindings: list[Binding]) -> tuple[User, ...]:
+    """Who carries our mark of a suspension. A deny binding that is on tells of one even where no status does."""
+    denied = any(binding.policy is not None and binding.enabled for binding in bindings)
+    if not (intent.locked or intent.unlocking or denied or intent.phase is Phase.PURGED):
+        return ()
+    wanted = json.dumps({f"dezky__{SUSPENDED_BY}": str(intent.tenant_id)})
+    found = await client.find("/core/users/", User, op="user.find", attributes=wanted, include_groups="true")
+    return tuple(user for user in found if suspended_by(user) == str(intent.tenant_id))
 
 
 async def _group(client: AuthentikClient, name: str) -> Group | None:

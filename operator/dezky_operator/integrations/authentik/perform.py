@@ -12,6 +12,7 @@ from urllib.parse import quote
 from dezky_operator.integrations.apply import Outputs
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.model import (
+    SUSPENDED_BY,
     USER_TENANT,
     Application,
     Binding,
@@ -39,6 +40,9 @@ class AuthentikPerformer:
             ("group", Verb.DELETE): self._delete("/core/groups/{}/"),
             ("user", Verb.CREATE): self._create_user,
             ("user", Verb.DELETE): self._delete("/core/users/{}/"),
+            ("user", Verb.DISABLE): self._set_active(active=False),
+            ("user", Verb.ENABLE): self._set_active(active=True),
+            ("session", Verb.REVOKE): self._end_sessions,
             ("membership", Verb.GRANT): self._join,
             ("provider", Verb.CREATE): self._create_provider,
             ("provider", Verb.UPDATE): self._patch("/providers/oauth2/{}/"),
@@ -76,6 +80,36 @@ class AuthentikPerformer:
             return {"id": target}
 
         return perform
+
+    # -- locks -----------------------------------------------------------------------
+
+    def _set_active(self, *, active: bool) -> Perform:
+        """The user is read again: a PATCH replaces all attributes, and who became a superuser meanwhile is let be."""
+
+        async def perform(step: Step) -> Outputs:
+            path = f"/core/users/{step.target}/"
+            user = await self._client.get(path, User, op="user.get")
+            if user is None:
+                return {"id": str(step.target)}
+            if user.is_superuser or user.type == "internal_service_account":
+                raise Rejected(
+                    System.AUTHENTIK, f"Authentik's user {user.username} is the platform's own; not touched."
+                )
+            ours = {key: value for key, value in _ours(user).items() if key != SUSPENDED_BY}
+            mark = {} if active else {SUSPENDED_BY: _body(step)[SUSPENDED_BY]}
+            attributes = {**user.attributes, "dezky": {**ours, **mark}}
+            body = {"is_active": active, "attributes": attributes}
+            # PATCH, not PUT: only a PATCH also ends the login sessions (facts/authentik.md 3.10).
+            await self._client.patch(path, body, op="user.enable" if active else "user.disable")
+            return {"id": str(step.target)}
+
+        return perform
+
+    async def _end_sessions(self, step: Step) -> Outputs:
+        """Before the deactivation: only then are relying parties told (facts/authentik.md 3.10)."""
+        query = "&".join(f"user_pks={pk}" for pk in _body(step)["users"])
+        await self._client.delete(f"/core/authenticated_sessions/bulk_delete/?{query}", op="session.revoke")
+        return {"id": "sessions"}
 
     # -- creates --------------------------------------------------------------------
 
@@ -200,6 +234,12 @@ async def _quietly(look: Callable[[], Awaitable[T | None]]) -> T | None:
 
 def _body(step: Step) -> dict[str, Any]:
     return {str(key): value for key, value in step.body.items()}
+
+
+def _ours(user: User) -> Mapping[str, Any]:
+    """What a user's attributes say under our name."""
+    found = user.attributes.get("dezky")
+    return found if isinstance(found, dict) else {}
 
 
 def _with_number(field: str) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -30,6 +30,7 @@ from dezky_operator.integrations.authentik.graph import (
     authentik_step,
     gathered,
 )
+from dezky_operator.integrations.authentik.lock import deactivations, deny_last, only_locks, reactivations
 from dezky_operator.integrations.authentik.model import (
     USER_TENANT,
     Binding,
@@ -41,17 +42,25 @@ from dezky_operator.integrations.authentik.model import (
 )
 from dezky_operator.integrations.authentik.observe import Observed
 from dezky_operator.integrations.authentik.purge import purge
-from dezky_operator.integrations.intent import Phase, TenantIntent
+from dezky_operator.integrations.intent import TenantIntent
 from dezky_operator.integrations.ownership import Owner, owner_of
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb, step_key
 
 
 def plan(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Plan:
-    """Everything still to do, in a fixed order. A deleted tenant is left as it is until it is purged."""
-    if intent.phase is Phase.DELETED:
-        return Plan()
+    """Everything still to do, in a fixed order."""
     if not desired.exists:
         return purge(intent, observed)
+    kept = _keep(intent, baseline, desired, observed)
+    if intent.locks_only:
+        kept = Plan(tuple(step for found in kept.steps if (step := only_locks(found))), kept.obstacles)
+    if intent.locked:
+        return kept + gathered((*reactivations(intent, observed), *deactivations(intent, baseline, desired, observed)))
+    return gathered(deny_last((*reactivations(intent, observed), *kept.steps, *kept.obstacles)))
+
+
+def _keep(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Plan:
+    """The tenant's objects as they must be in this phase."""
     chained = (
         *_groups(intent, baseline, desired, observed),
         *_provider(intent, desired, observed),
@@ -82,8 +91,11 @@ def _foreign(what: str, owner: Owner, intent: TenantIntent) -> Obstacle:
 
 
 def _groups(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
-    parents = {baseline.tenants_group} if desired.under_tenants else set()
-    yield from _group(intent, "users", intent.users_group, observed.users_group, parents, "Everybody in the tenant.")
+    shared = {baseline.tenants_group}
+    parents, unwanted = (shared, set()) if desired.under_tenants else (set(), shared)
+    yield from _group(
+        intent, "users", intent.users_group, observed.users_group, parents, "Everybody in the tenant.", unwanted
+    )
     users = observed.users_group.pk if observed.users_group else USERS_GROUP
     yield from _group(
         intent, "admins", intent.admins_group, observed.admins_group, {users}, "The tenant's administrators."
@@ -91,7 +103,13 @@ def _groups(intent: TenantIntent, baseline: Baseline, desired: Desired, observed
 
 
 def _group(
-    intent: TenantIntent, role: str, name: str, found: Group | None, parents: set[Any], reason: str
+    intent: TenantIntent,
+    role: str,
+    name: str,
+    found: Group | None,
+    parents: set[Any],
+    reason: str,
+    unwanted: set[str] | frozenset[str] = frozenset(),
 ) -> Iterator[Found]:
     attributes = users_attributes(intent, role)
     if found is None:
@@ -103,14 +121,19 @@ def _group(
         yield _earlier_tenant(found, intent) or _foreign(f"group {name}", owner, intent)
         return
     changes: dict[str, Value] = {}
-    if missing := [parent for parent in parents if parent not in (found.parents or ())]:
-        changes["parents"] = [*(found.parents or ()), *missing]
+    wanted_parents = [*(parent for parent in found.parents or () if parent not in unwanted), *_missing(parents, found)]
+    if wanted_parents != list(found.parents or ()):
+        changes["parents"] = wanted_parents  # parents that somebody else gave it are kept
     if any(found.attributes.get(key) != value for key, value in attributes.items()):
         changes["attributes"] = {**found.attributes, **attributes}
     if found.is_superuser:
         changes["is_superuser"] = False
     if changes:
         yield _update("group", role, name, found.pk, changes)
+
+
+def _missing(parents: set[Any], found: Group) -> list[Any]:
+    return [parent for parent in parents if parent not in (found.parents or ())]
 
 
 def _earlier_tenant(found: Group, intent: TenantIntent) -> Obstacle | None:
@@ -225,13 +248,16 @@ def _bindings(baseline: Baseline, desired: Desired, observed: Observed) -> Itera
     group: str | Ref = observed.users_group.pk if observed.users_group else USERS_GROUP
     users = [found for found in observed.bindings if found.group is not None and found.group == group]
     denies = [found for found in observed.bindings if found.policy == baseline.deny_policy]
-    allow = {"target": target, "group": group, "order": USERS_ORDER, "enabled": True, "negate": False}
+    allow = {"target": target, "group": group, "order": USERS_ORDER, "enabled": True, "negate": False,
+             "failure_result": False}  # fmt: skip
     deny = {
         "target": target,
         "policy": baseline.deny_policy,
         "order": DENY_ORDER,
         "enabled": desired.denied,
         "negate": False,
+        # A policy that fails to run must not let people in.
+        "failure_result": False,
     }
     yield from _binding("users", users, allow, "Only the tenant's group gets in.")
     yield from _binding("deny", denies, deny, "Locks everybody out while it is on.")
@@ -243,7 +269,9 @@ def _binding(key: str, found: list[Binding], wanted: Mapping[str, Value], reason
         yield authentik_step("binding", key, Verb.CREATE, name=name, reason=reason, body=dict(wanted))
         return
     first, *surplus = found
-    differing = [field for field in ("order", "enabled", "negate") if getattr(first, field) != wanted[field]]
+    differing = [
+        field for field in ("order", "enabled", "negate", "failure_result") if getattr(first, field) != wanted[field]
+    ]
     if differing:
         yield authentik_step(
             "binding", key, Verb.UPDATE, name=name, reason=reason, target=first.pk, body=dict(wanted),

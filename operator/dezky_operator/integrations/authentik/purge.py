@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dezky_operator.integrations.authentik.graph import (
     ADMINS_GROUP,
@@ -12,6 +13,7 @@ from dezky_operator.integrations.authentik.graph import (
     authentik_step,
     gathered,
 )
+from dezky_operator.integrations.authentik.lock import reactivations
 from dezky_operator.integrations.authentik.model import Group, User, owns_user
 from dezky_operator.integrations.authentik.observe import Observed
 from dezky_operator.integrations.intent import TenantIntent
@@ -21,6 +23,11 @@ from dezky_operator.integrations.steps import Obstacle, Plan, Step, System, Verb
 def purge(intent: TenantIntent, observed: Observed) -> Plan:
     """Everything of the tenant that is still there, or the obstacle that holds all of it back."""
     return gathered(_purge(intent, observed))
+
+
+def left(intent: TenantIntent, observed: Observed) -> tuple[str, ...]:
+    """User names of members that a purge takes out of the tenant and does not destroy."""
+    return tuple(sorted(user.username for user in observed.people if not _destroyable(intent, user)))
 
 
 def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
@@ -34,6 +41,9 @@ def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
         step = authentik_step(
             "user", str(user.pk), Verb.DELETE, name=user.username, target=str(user.pk), reason="Purged."
         )
+        keys.append(step.id)
+        yield step
+    for step in _let_go(intent, observed):
         keys.append(step.id)
         yield step
     before = tuple(keys)
@@ -57,6 +67,13 @@ def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
     if observed.users_group and observed.users_group.mark == f"{intent.mark}:users":
         after = (*before, APPLICATION.step, ADMINS_GROUP.step)
         yield _removal("group", "users", intent.users_group, observed.users_group.pk, after)
+
+
+def _let_go(intent: TenantIntent, observed: Observed) -> Iterator[Step]:
+    """Who is not the tenant's own leaves it as he came: active again where it was our suspension that stopped him."""
+    destroyed = {user.pk for user in observed.users if _destroyable(intent, user)}
+    kept = replace(observed, marked=tuple(user for user in observed.marked if user.pk not in destroyed))
+    yield from reactivations(intent, kept)
 
 
 def _destroyable(intent: TenantIntent, user: User) -> bool:

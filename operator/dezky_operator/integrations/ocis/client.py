@@ -25,7 +25,7 @@ from dezky_operator.integrations.errors import (
     Rejected,
     Unreachable,
 )
-from dezky_operator.integrations.ocis.model import Drive, Group, Me, ServerStatus
+from dezky_operator.integrations.ocis.model import Drive, Group, Me, ServerStatus, User
 from dezky_operator.integrations.steps import System
 
 T = TypeVar("T")
@@ -82,6 +82,16 @@ class OcisClient:
     async def delete_group(self, key: str) -> None:
         """Remove a group; gone already is done. Its grants must be gone before: they would stay without a name."""
         await self._send("DELETE", f"{GRAPH}/groups/{key}", op="group.delete", what=f"group {key}", absent=True)
+
+    async def user(self, name: str) -> User | None:
+        """The user of this name or id; None when nobody of it ever signed in."""
+        path = f"{GRAPH}/users/{quote(name, safe='')}"
+        answer = await self._send("GET", path, op="user.get", what=f"user {name}", absent=True)
+        return None if answer.status_code == 404 else _parsed(answer, User)
+
+    async def delete_user(self, key: str) -> None:
+        """End a user and, at once and for good, the personal space (facts/ocis.md 2.4); gone already is done."""
+        await self._send("DELETE", f"{GRAPH}/users/{key}", op="user.delete", what=f"user {key}", absent=True)
 
     async def drive(self, key: uuid.UUID | str) -> Drive | None:
         """One space with its grants, disabled ones too; None when there is none."""

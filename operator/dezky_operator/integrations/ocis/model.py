@@ -9,6 +9,8 @@ EDITOR = "58c63c02-1d89-4572-916a-870abc5a1b7d"
 """Role ids of spaces; the same in every installation (facts/ocis.md 2.3)."""
 PROJECT = "project"
 """The type of a space that belongs to no single user."""
+PERSONAL = "personal"
+"""The type of somebody's own space."""
 TRASHED = "trashed"
 
 
@@ -71,6 +73,13 @@ class Group(_Object, frozen=True, kw_only=True):
 
     id: str
     display_name: str
+
+
+class User(_Object, frozen=True, kw_only=True):
+    """Somebody who signed in once. The id is also that of the personal space."""
+
+    id: str
+    on_premises_sam_account_name: str = ""
 
 
 class Me(_Object, frozen=True, kw_only=True):

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dezky_operator.integrations.intent import TenantIntent
+from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.ocis.client import OcisClient
 from dezky_operator.integrations.ocis.desired import may_use
-from dezky_operator.integrations.ocis.model import Drive, Group
+from dezky_operator.integrations.ocis.model import PERSONAL, Drive, Group, User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,19 @@ class Observed:
         group: the group of the tenant's people.
         drives: the tenant's spaces by key, detached ones too; a key without a drive is missing.
         foreign: spaces that have our ids and are not ours, by key. They are told of, and never touched.
+        personal: personal spaces of the tenant's people by user name, of nobody who is also in another tenant; and by
+            id those that a suspension closed. Read while the tenant is locked or unlocked.
+        users: OCIS users by user name, of those whom a purge ends.
+        people_known: whether it is known who the tenant's people are; personal spaces can not be found without.
     """
 
     operator: str
     group: Group | None = None
     drives: Mapping[str, Drive] = field(default_factory=dict)
     foreign: Mapping[str, Drive] = field(default_factory=dict)
+    personal: Mapping[str, Drive] = field(default_factory=dict)
+    users: Mapping[str, User] = field(default_factory=dict)
+    people_known: bool = True
 
 
 def space_ids(intent: TenantIntent) -> dict[str, str]:
@@ -44,10 +51,47 @@ async def observe(client: OcisClient, intent: TenantIntent) -> Observed:
     except ExceptionGroup as failed:
         # One reason is enough, and by then the other reads are over: a refused credential is not sent any more.
         raise failed.exceptions[0] from None
+    personal, users = await asyncio.gather(_personal(client, intent), _users(client, intent))
     found = {key: drive for key, task in drives.items() if (drive := task.result()) is not None}
     return Observed(
         operator=operator.result(),
         group=group.result(),
         drives={key: drive for key, drive in found.items() if may_use(intent, key, drive)},
         foreign={key: drive for key, drive in found.items() if not may_use(intent, key, drive)},
+        personal=personal,
+        users=users,
+        people_known=intent.members is not None or not intent.locked,
     )
+
+
+async def _personal(client: OcisClient, intent: TenantIntent) -> dict[str, Drive]:
+    """The personal spaces to close; when the tenant is opened again, those of the recorded ids that are left."""
+    if intent.locked:
+        names = [member.username for member in intent.members or () if not member.elsewhere]
+        found = await asyncio.gather(*(_personal_of(client, name) for name in names))
+        return {name: drive for name, drive in zip(names, found, strict=True) if drive is not None}
+    if intent.phase is not Phase.ACTIVE:
+        return {}
+    spaces = set(space_ids(intent).values())
+    ids = [key for key in intent.disabled_drives if key not in spaces]
+    drives = await asyncio.gather(*map(client.drive, ids))
+    return {key: drive for key, drive in zip(ids, drives, strict=True) if drive and drive.drive_type == PERSONAL}
+
+
+async def _personal_of(client: OcisClient, name: str) -> Drive | None:
+    """Somebody's personal space: it has the user's id. None before the first sign-in."""
+    user = await client.user(name)
+    drive = await client.drive(user.id) if user else None
+    return drive if drive and drive.drive_type == PERSONAL else None
+
+
+async def _users(client: OcisClient, intent: TenantIntent) -> dict[str, User]:
+    """Who was recorded as the tenant's own, while they are still the same user."""
+    if intent.phase is not Phase.PURGED:
+        return {}
+    found = await asyncio.gather(*(client.user(key) for _, key in intent.people))
+    return {
+        name: user
+        for (name, key), user in zip(intent.people, found, strict=True)
+        if user is not None and user.id == key and user.on_premises_sam_account_name.lower() == name.lower()
+    }

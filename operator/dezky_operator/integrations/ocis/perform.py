@@ -24,6 +24,7 @@ class OcisPerformer:
         self._table: Mapping[tuple[str, Verb], Perform] = {
             ("group", Verb.CREATE): self._create_group,
             ("group", Verb.DELETE): self._on_target(client.delete_group),
+            ("user", Verb.DELETE): self._on_target(client.delete_user),
             ("drive", Verb.CREATE): self._create_drive,
             ("drive", Verb.UPDATE): self._patch_drive,
             ("quota", Verb.UPDATE): self._patch_drive,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from dezky_operator.integrations.intent import Phase, Space, TenantIntent
+from dezky_operator.integrations.intent import Space, TenantIntent
 from dezky_operator.integrations.ocis.desired import OURS, Desired
 from dezky_operator.integrations.ocis.model import EDITOR, MANAGER, PROJECT, Drive, Permission
 from dezky_operator.integrations.ocis.observe import Observed
@@ -17,9 +18,12 @@ GROUP = Ref(System.OCIS, "group", "users")
 
 def plan(intent: TenantIntent, desired: Desired, observed: Observed) -> Plan:
     """Everything still to do, in a fixed order."""
-    if intent.phase is Phase.DELETED:
-        return Plan()  # kept as it is until it is restored or purged
-    found = list(_keep(intent, desired, observed) if desired.exists else _purge(intent, observed))
+    if not desired.exists:
+        found = list(_purge(intent, observed))
+    elif intent.locked:
+        found = list(_locks(intent, desired, observed))
+    else:
+        found = [*_keep(intent, desired, observed), *_reopened(observed)]
     return Plan(
         tuple(item for item in found if isinstance(item, Step)),
         tuple(item for item in found if isinstance(item, Obstacle)),
@@ -30,13 +34,45 @@ def _step(kind: str, key: str, verb: Verb, *, name: str, reason: str, **more: An
     return Step(system=System.OCIS, kind=kind, key=key, verb=verb, name=name, reason=reason, **more)
 
 
+def _locks(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+    """Every space of the tenant and of its people closed, links included (facts/ocis.md 3).
+
+    A tenant that is suspended before it ever was provisioned gets its spaces first; the next round closes them.
+    """
+    if not intent.established:
+        missing = tuple(space for space in desired.spaces if space.key not in observed.drives)
+        yield from _keep(intent, replace(desired, spaces=missing, removed=()), observed)
+    for key, drive in (*sorted(observed.drives.items()), *sorted(observed.personal.items())):
+        if not drive.disabled:
+            reason = "Nobody of the tenant gets in while it is locked."
+            yield _step(
+                "drive", f"{key}/close", Verb.DISABLE, name=drive.name, target=drive.uuid, reason=reason,
+                privileged=False,
+            )  # fmt: skip
+    if not observed.people_known:
+        yield Obstacle(
+            system=System.OCIS,
+            reason="IdentityDown",
+            message="Who the tenant's people are can not be known while Authentik does not answer, so their personal "
+            "spaces are not closed yet. The tenant's own spaces are. It is tried again.",
+        )
+
+
+def _reopened(observed: Observed) -> Iterator[Step]:
+    """The personal spaces that a suspension closed."""
+    for key, drive in sorted(observed.personal.items()):
+        if drive.disabled:
+            reason = "Was closed by the suspension."
+            yield _step("drive", f"{key}/open", Verb.ENABLE, name=drive.name, target=drive.uuid, reason=reason)
+
+
 def _keep(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
     if observed.group is None:
         reason = "People join it at their first sign-in, by the groups in their token."
         body: dict[str, Value] = {"displayName": intent.users_group}
         yield _step("group", "users", Verb.CREATE, name=intent.users_group, reason=reason, body=body)
     for space in desired.spaces:
-        yield from _space(space, observed)
+        yield from _space(intent, space, observed)
     for key in desired.detached:
         if (drive := observed.drives.get(key)) and not drive.disabled:
             reason = "No longer in spec.files.spaces; it is kept, closed."
@@ -48,10 +84,12 @@ def _keep(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterato
     yield from _foreign(intent, observed, wanted=wanted, blocking=wanted.union(desired.removed))
 
 
-def _space(space: Space, observed: Observed) -> Iterator[Found]:
+def _space(intent: TenantIntent, space: Space, observed: Observed) -> Iterator[Found]:
     drive = observed.drives.get(space.key)
     group: str | Ref = observed.group.id if observed.group else GROUP
-    if drive is not None and drive.disabled:
+    if drive is not None and drive.disabled and not (intent.reopens or drive.uuid in intent.disabled_drives):
+        yield _closed_by_others(drive)
+    elif drive is not None and drive.disabled:
         # What it holds, grants included, can only be seen once it is open again: the next round looks.
         reason = "The tenant is active."
         yield _step("drive", space.key, Verb.ENABLE, name=drive.name, target=drive.uuid, reason=reason)
@@ -133,6 +171,16 @@ def _grants(operator: str, space: Space, drive: Drive, group: str | Ref) -> Iter
         )
 
 
+def _closed_by_others(drive: Drive) -> Obstacle:
+    """With driftPolicy ReportOnly, what somebody else closed stays closed, over a suspension too."""
+    return Obstacle(
+        system=System.OCIS,
+        reason="Drift",
+        message=f"The space {drive.name} was closed by another hand. Open it there, or set spec.driftPolicy: Correct.",
+        blocking=False,
+    )
+
+
 def _locked_out(drive: Drive, *, blocking: bool) -> Obstacle:
     """Without its grant the operator still sets name and quota, disables and purges (facts/ocis.md 3)."""
     return Obstacle(
@@ -160,6 +208,11 @@ def _grant(space: Space, drive: str | Ref, group: str | Ref, found: Permission |
 def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
     """Spaces first: a group that goes before its grants leaves them behind without a name (facts/ocis.md 2.4)."""
     before: list[str] = []
+    for name, user in sorted(observed.users.items()):
+        # The personal space goes with its user, at once.
+        step = _step("user", name, Verb.DELETE, name=name, target=user.id, reason="Purged.")
+        before.append(step.id)
+        yield step
     for key, drive in sorted(observed.drives.items()):
         steps = list(_removal(key, drive, "Purged."))
         before += [step.id for step in steps]

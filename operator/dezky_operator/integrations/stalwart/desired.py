@@ -57,7 +57,7 @@ def desired(intent: TenantIntent) -> Desired:
         domains=intent.domains,
         mailboxes={found.address: found for found in mailboxes if found is not None},
         members_known=intent.members is not None,
-        locked=False,
+        locked=intent.locked,
         published_keys=intent.published_dkim,
     )
 

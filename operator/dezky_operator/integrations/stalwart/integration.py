@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from dezky_operator.integrations.apply import Outputs
 from dezky_operator.integrations.intent import TenantIntent
@@ -30,6 +31,8 @@ class StalwartIntegration:
         self._performer = StalwartPerformer(client, executor)
         self._user_roles: tuple[float, tuple[str, ...]] | None = None
         self._reading = asyncio.Lock()
+        self._holding: dict[str, bool] = {}
+        """What of holds the server has loaded, by mark, as far as this process saw to it."""
 
     async def probe(self) -> None:
         """Raise when Stalwart can not be worked with."""
@@ -41,7 +44,10 @@ class StalwartIntegration:
 
     async def observe(self, intent: TenantIntent) -> Observed:
         """What is there. Raises IntegrationError."""
-        found, _ = await asyncio.gather(observe(self._client, intent), self._ordinary_roles())
+        known = self._holding.get(intent.mark, intent.hold_active)
+        found, _ = await asyncio.gather(
+            observe(self._client, replace(intent, hold_active=known)), self._ordinary_roles()
+        )
         return found
 
     def plan(self, intent: TenantIntent, observed: Observed) -> Plan:
@@ -52,7 +58,10 @@ class StalwartIntegration:
 
     async def perform(self, step: Step) -> Outputs:
         """Carry out one step."""
-        return await self._performer.perform(step)
+        outputs = await self._performer.perform(step)
+        if step.kind == "settings":
+            self._holding[str(step.body["mark"])] = bool(step.body["hold"])
+        return outputs
 
     async def _ordinary_roles(self) -> tuple[str, ...]:
         """The roles of an ordinary user, remembered for some minutes: the parents of every tenant's role."""

@@ -81,10 +81,29 @@ class MailingList(_Object, frozen=True, kw_only=True):
     domain_id: str
 
 
+class Rate(_Object, frozen=True, kw_only=True):
+    """How many in which time (milliseconds)."""
+
+    count: int = 0
+    period: int = 0
+
+
+class Throttle(_Object, frozen=True, kw_only=True):
+    """A limit on incoming mail. ``description`` holds our mark; only the ``else`` of ``match`` is evaluated."""
+
+    id: str
+    description: str = ""
+    enable: bool = True
+    match: dict[str, Any] = {}
+    rate: Rate = Rate()
+
+
 class Authentication(_Object, frozen=True, kw_only=True):
     """The singleton that tells which roles an ordinary user has."""
 
     default_user_role_ids: dict[str, bool] = {}
+    directory_id: str | None = None
+    """The external directory that people sign in through; then no account can have a password of its own."""
 
 
 def as_json(value: Any) -> Any:

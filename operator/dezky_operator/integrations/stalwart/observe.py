@@ -10,7 +10,7 @@ from dezky_operator.integrations.dns.records import DnsRecord, parse_zone
 from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.ownership import Owner, owner_of
 from dezky_operator.integrations.stalwart.client import StalwartClient
-from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, MailingList, Role
+from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, MailingList, Role, Throttle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,15 @@ class Observed:
     """``roles`` and ``disabled_roles`` carry the tenant's marks; normally there is one of each, the lowest id counts.
 
     ``strangers`` are the descriptions of other custom roles that accounts in the tenant's domains have, by role id.
+    ``throttles`` are ours; ``hold_active``: whether the server has loaded a hold of ours, None when it is not known.
     """
 
     roles: tuple[Role, ...] = ()
     disabled_roles: tuple[Role, ...] = ()
     domains: Mapping[str, ObservedDomain]
     strangers: Mapping[str, str] = field(default_factory=dict)
+    throttles: tuple[Throttle, ...] = ()
+    hold_active: bool | None = False
 
     @property
     def role(self) -> Role | None:
@@ -100,7 +103,18 @@ async def observe(client: StalwartClient, intent: TenantIntent) -> Observed:
         disabled_roles=tuple(role for role in roles if role.description == disabled_mark(intent)),
         domains={found.domain.name: found for found in under},
         strangers=await _strangers(client, under, {role.id for role in roles}),
+        throttles=await _throttles(client, intent),
+        hold_active=intent.hold_active,
     )
+
+
+async def _throttles(client: StalwartClient, intent: TenantIntent) -> tuple[Throttle, ...]:
+    """Ours. Read only where there may be one: all of them have to be read, they can not be asked for."""
+    if not intent.hold and intent.hold_active is False and intent.phase is not Phase.PURGED:
+        return ()
+    found = await client.every("MtaInboundThrottle", Throttle)
+    ours = (one for one in found if one.description.startswith(f"{intent.mark}:hold:"))
+    return tuple(sorted(ours, key=lambda one: (one.description, len(one.id), one.id)))
 
 
 async def _strangers(client: StalwartClient, under: Iterable[ObservedDomain], known: set[str]) -> dict[str, str]:

@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dezky_operator.integrations.apply import Outputs
 from dezky_operator.integrations.errors import AlreadyExists, Rejected
 from dezky_operator.integrations.stalwart.client import StalwartClient
-from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, Role
+from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, Role, Throttle
 from dezky_operator.integrations.steps import Step, System, Verb
 
 Perform = Callable[[Step], Awaitable[Outputs]]
-KINDS = {"role": "Role", "domain": "Domain", "dkim": "DkimSignature", "account": "Account", "list": "MailingList"}
+KINDS = {"role": "Role", "domain": "Domain", "dkim": "DkimSignature", "account": "Account", "list": "MailingList",
+         "throttle": "MtaInboundThrottle"}  # fmt: skip
 
 
 class StalwartPerformer:
@@ -30,13 +31,17 @@ class StalwartPerformer:
             "domain": self._create_domain,
             "dkim": self._create_key,
             "account": self._create_account,
+            "throttle": self._create_throttle,
         }
+        self._reloading = asyncio.Lock()
 
     async def perform(self, step: Step) -> Outputs:
         """Do what ``step`` says. Raises IntegrationError."""
         if step.verb is Verb.CREATE:
             return await self._creates[step.kind](step)
         target = str(step.target)
+        if step.kind == "settings":
+            return await self._reload()
         if step.verb is Verb.DELETE:
             await self._client.destroy(KINDS[step.kind], target)
         else:
@@ -86,6 +91,27 @@ class StalwartPerformer:
                     f"Stalwart's address {step.name} belongs to another account or list. Free it, or rename the user.",
                 ) from error
             return {"id": found[0].id}
+
+    async def _create_throttle(self, step: Step) -> Outputs:
+        """Descriptions are not unique: one from a crash must be looked for before another is made."""
+        body = _body(step)
+        for found in await self._client.every("MtaInboundThrottle", Throttle):
+            if found.description == body["description"] and found.match == body["match"]:
+                return {"id": found.id}
+        return {"id": str((await self._client.create("MtaInboundThrottle", body))["id"])}
+
+    async def _reload(self) -> Outputs:
+        """One at a time. A reload applies nothing at all while any one setting is bad, whoever's it is."""
+        async with self._reloading:
+            try:
+                await self._client.create("Action", {"@type": "ReloadSettings"})
+            except Rejected as error:
+                raise Rejected(
+                    System.STALWART,
+                    f"Stalwart can not reload its settings, so mail is not held or let go yet: {error} "
+                    "Correct that setting in Stalwart; it may be somebody else's.",
+                ) from error
+        return {"id": "reload"}
 
 
 def private_key(kind: str) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dezky_operator.integrations.intent import Phase, TenantIntent
+from dezky_operator.integrations.intent import TenantIntent
 from dezky_operator.integrations.ownership import owner_of
 from dezky_operator.integrations.stalwart.desired import KEYS, Desired, Mailbox
+from dezky_operator.integrations.stalwart.graph import DISABLED_ROLE, ROLE, Found, stalwart_step
+from dezky_operator.integrations.stalwart.hold import holds
 from dezky_operator.integrations.stalwart.model import DISABLE_LOGIN, Account, Role
 from dezky_operator.integrations.stalwart.observe import (
     Observed,
@@ -19,24 +21,38 @@ from dezky_operator.integrations.stalwart.observe import (
 )
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb
 
-Found = Step | Obstacle
-ROLE = Ref(System.STALWART, "role", "main")
-DISABLED_ROLE = Ref(System.STALWART, "role", "disabled")
-
 
 def plan(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, observed: Observed) -> Plan:
     """Everything still to do, in a fixed order. ``user_roles`` are the roles of an ordinary user."""
-    if intent.phase is Phase.DELETED:
-        return Plan()  # kept as it is until it is restored or purged
-    found = list(_purge(intent, observed) if not desired.exists else _keep(intent, user_roles, desired, observed))
+    if not desired.exists:
+        found = list(_purge(intent, observed))
+    elif intent.locks_only:
+        found = list(_locks(intent, user_roles, desired, observed))
+    else:
+        found = list(_keep(intent, user_roles, desired, observed))
     return Plan(
         tuple(item for item in found if isinstance(item, Step)),
         tuple(item for item in found if isinstance(item, Obstacle)),
     )
 
 
-def _step(kind: str, key: str, verb: Verb, *, name: str, reason: str, **more: Any) -> Step:
-    return Step(system=System.STALWART, kind=kind, key=key, verb=verb, name=name, reason=reason, **more)
+def _locks(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, observed: Observed) -> Iterator[Found]:
+    """The role refuses every log-in, every mailbox has that role, and mail is held where that is wanted."""
+    for found in _role(intent, user_roles, desired, observed.role):
+        yield replace(found, privileged=False) if isinstance(found, Step) else found
+    yield from _unlocked_mailboxes(intent, observed)
+    yield from holds(intent, observed)
+
+
+def _unlocked_mailboxes(intent: TenantIntent, observed: Observed) -> Iterator[Obstacle]:
+    """An account in a domain of ours that has not our role would go on logging in; whose it is a person must say."""
+    for name, found in sorted(observed.owned(intent).items()):
+        for account in found.accounts:
+            if account.type == "User" and not observed.is_ours(account):
+                yield _foreign(
+                    f"Stalwart's account {account.name}@{name} has not this tenant's role, so it is not locked. "
+                    f"Give it the role {role_mark(intent)}, or remove it."
+                )
 
 
 def _keep(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, observed: Observed) -> Iterator[Found]:
@@ -48,6 +64,7 @@ def _keep(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, o
     gone = {name for name in intent.known_domains if name in intent.removable and name not in desired.domains}
     detached = {name: found for name, found in sorted(observed.owned(intent).items()) if name in gone}
     yield from _removal(intent, observed, detached, "Detached, and its removal was confirmed.")
+    yield from holds(intent, observed)
 
 
 # -- roles ------------------------------------------------------------------------------
@@ -64,7 +81,9 @@ def _role(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, f
             "enabledPermissions": {},
             "disabledPermissions": disabled,
         }
-        yield _step("role", "main", Verb.CREATE, name=name, reason="What the tenant's mailboxes may do.", body=body)
+        yield stalwart_step(
+            "role", "main", Verb.CREATE, name=name, reason="What the tenant's mailboxes may do.", body=body
+        )
         return
     changes: dict[str, Value] = {}
     if found.role_ids != parents:
@@ -78,7 +97,7 @@ def _role(intent: TenantIntent, user_roles: tuple[str, ...], desired: Desired, f
 
 
 def _changed(kind: str, key: str, name: str, target: str, changes: dict[str, Value]) -> Step:
-    return _step(
+    return stalwart_step(
         kind,
         key,
         Verb.UPDATE,
@@ -111,7 +130,7 @@ def _domain(intent: TenantIntent, desired: Desired, name: str, found: ObservedDo
             "reportAddressUri": f"mailto:postmaster@{name}",
         }
         reason = "Mail to this domain is taken in."
-        yield _step("domain", name, Verb.CREATE, name=name, reason=reason, body={**more, **wanted})
+        yield stalwart_step("domain", name, Verb.CREATE, name=name, reason=reason, body={**more, **wanted})
         yield from _keys(name, Ref(System.STALWART, "domain", name), frozenset(), None, desired)
         return
     domain = found.domain
@@ -143,11 +162,13 @@ def _keys(
         key, name = f"{domain}/{selector}", f"{selector}._domainkey.{domain}"
         if selector not in have:
             body: dict[str, Value] = {"@type": kind, "domainId": domain_id, "selector": selector, "stage": "pending"}
-            yield _step("dkim", key, Verb.CREATE, name=name, reason="Mail of this domain is signed with it.", body=body)
+            yield stalwart_step(
+                "dkim", key, Verb.CREATE, name=name, reason="Mail of this domain is signed with it.", body=body
+            )
     for existing in found.keys if found else ():
         waiting = existing.stage == "pending" and (domain, existing.selector) in desired.published_keys
         if waiting and existing.selector in dict(KEYS):
-            yield _step(
+            yield stalwart_step(
                 "dkim",
                 f"{domain}/{existing.selector}",
                 Verb.UPDATE,
@@ -202,7 +223,7 @@ def _new_mailbox(wanted: Mailbox, observed: Observed) -> Step:
     }
     # No credentials: people sign in through the directory; without the account their mail would be refused until then.
     reason = "A member's mailbox; mail can arrive before the first sign-in."
-    return _step("account", wanted.address, Verb.CREATE, name=wanted.address, reason=reason, body=body)
+    return stalwart_step("account", wanted.address, Verb.CREATE, name=wanted.address, reason=reason, body=body)
 
 
 def _quotas(wanted: Mailbox) -> dict[str, Value]:
@@ -238,7 +259,7 @@ def _people_who_left(intent: TenantIntent, desired: Desired, observed: Observed)
     disabled_id: Any = disabled.id if disabled else DISABLED_ROLE
     for address, account in left:
         if disabled is None or disabled.id not in account.roles.role_ids:
-            yield _step(
+            yield stalwart_step(
                 "account",
                 address,
                 Verb.DISABLE,
@@ -263,7 +284,7 @@ def _disabled_role(intent: TenantIntent, found: Role | None, *, needed: bool) ->
             "enabledPermissions": {},
             "disabledPermissions": DISABLE_LOGIN,
         }
-        yield _step("role", "disabled", Verb.CREATE, name=name, reason="Refuses their log-ins.", body=body)
+        yield stalwart_step("role", "disabled", Verb.CREATE, name=name, reason="Refuses their log-ins.", body=body)
 
 
 # -- removal --------------------------------------------------------------------------------------
@@ -271,12 +292,15 @@ def _disabled_role(intent: TenantIntent, found: Role | None, *, needed: bool) ->
 
 def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
     """Everything with the tenant's mark, and what hangs on it."""
+    yield from holds(intent, observed)
     found = list(_removal(intent, observed, dict(sorted(observed.owned(intent).items())), "Purged."))
     yield from found
     before = tuple(item.id for item in found if isinstance(item, Step))
     for number, role in enumerate((*observed.roles, *observed.disabled_roles)):
         name = f"role of {intent.slug}"
-        yield _step("role", f"purge-{number}", Verb.DELETE, name=name, target=role.id, reason="Purged.", after=before)
+        yield stalwart_step(
+            "role", f"purge-{number}", Verb.DELETE, name=name, target=role.id, reason="Purged.", after=before
+        )
 
 
 def _removal(
@@ -314,14 +338,14 @@ def _removal(
 
 
 def _destroyed(kind: str, address: str, target: str, reason: str) -> Step:
-    return _step(kind, address, Verb.DELETE, name=address, target=target, reason=reason)
+    return stalwart_step(kind, address, Verb.DELETE, name=address, target=target, reason=reason)
 
 
 def _domain_and_keys(name: str, found: ObservedDomain, reason: str, after: tuple[str, ...]) -> Iterator[Step]:
     keys = []
     for key in found.keys:
         label, shown = f"{name}/{key.id}", f"{key.selector}._domainkey.{name}"
-        keys.append(_step("dkim", label, Verb.DELETE, name=shown, target=key.id, reason=reason, after=after))
+        keys.append(stalwart_step("dkim", label, Verb.DELETE, name=shown, target=key.id, reason=reason, after=after))
     yield from keys
     after += tuple(step.id for step in keys)
-    yield _step("domain", name, Verb.DELETE, name=name, target=found.domain.id, reason=reason, after=after)
+    yield stalwart_step("domain", name, Verb.DELETE, name=name, target=found.domain.id, reason=reason, after=after)
