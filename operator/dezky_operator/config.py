@@ -124,6 +124,30 @@ class ReconcileSettings(_Section, frozen=True, kw_only=True):
     credentials_check_seconds: Positive = 10.0
 
 
+class DeletionSettings(_Section, frozen=True, kw_only=True):
+    """How the deletion of a Tenant begins. Seconds."""
+
+    brake: Count = 5
+    """More Tenants than these deleted within ten minutes wait for a person: nobody is locked out by a pruned folder."""
+    grace_seconds: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """How long a soft delete waits before it locks, so that the brake sees the others of the same mistake."""
+    look_seconds: Positive = 10.0
+    """How often a tombstone, and what people annotated on it, is looked at."""
+
+
+class PurgeSettings(_Section, frozen=True, kw_only=True):
+    """How what was kept long enough is destroyed. Seconds."""
+
+    per_hour: Count = 10
+    """Purges an hour that no person confirmed."""
+    wait_seconds: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+    """How long a purge that is due waits, by a clock that nobody can set, before both clocks are asked once more."""
+    audit_wait_seconds: Annotated[float, msgspec.Meta(ge=0)] = 300.0
+    """How long after the lock users stay, so that their last events are kept: Authentik deletes them with the user."""
+    look_seconds: Positive = 300.0
+    """How often both clocks are asked whether a purge is due."""
+
+
 class LogSettings(_Section, frozen=True, kw_only=True):
     """Log lines."""
 
@@ -158,6 +182,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     dns: DnsSettings = DnsSettings()
     lease: LeaseSettings = LeaseSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    deletion: DeletionSettings = DeletionSettings()
+    purge: PurgeSettings = PurgeSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

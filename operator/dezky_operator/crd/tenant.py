@@ -237,6 +237,45 @@ class SecretRefStatus(_View, frozen=True, kw_only=True):
     name: str | None = None
 
 
+class ReceiptStatus(_View, frozen=True, kw_only=True):
+    """One of `status.suspension.receipts`: what the canary was answered before the lock and after it."""
+
+    system: str
+    at: str
+    tried: tuple[str, ...] = ()
+    before: str | None = None
+    after: str | None = None
+    result: str
+
+
+class SuspensionStatus(_View, frozen=True, kw_only=True):
+    """`status.suspension`: there while the tenant is locked, and until everything is open again.
+
+    ``hold``: ``Loading`` written ahead of the first throttle, ``Held`` once the server has loaded it, ``Ended`` when
+    the time is over; None where mail is accepted. Times in RFC 3339.
+    """
+
+    since: str
+    source: str = "Spec"
+    reason: str | None = None
+    mail_policy: str = "Accept"
+    hold_until: str | None = None
+    hold: str | None = None
+    locked_at: str | None = None
+    disabled_drive_ids: tuple[str, ...] = ()
+    receipts: tuple[ReceiptStatus, ...] = ()
+
+
+class PreviewStatus(_View, frozen=True, kw_only=True):
+    """`status.preview`: what a purge would destroy. ``bytes`` of mail and files together."""
+
+    users: int | None = None
+    mailboxes: int | None = None
+    spaces: int | None = None
+    bytes: int | None = None
+    left: tuple[str, ...] = ()
+
+
 class PlannedStep(_View, frozen=True, kw_only=True):
     """One of `status.plan`."""
 
@@ -251,6 +290,7 @@ class TenantStatus(_View, frozen=True, kw_only=True):
     """`status`. ``observed_generation`` has no default here so that it is always written."""
 
     observed_generation: int | None = None
+    applied_generation: int | None = None
     last_handled_reconcile_at: str | None = None
     tenant_id: str | None = None
     phase: str | None = None
@@ -265,6 +305,8 @@ class TenantStatus(_View, frozen=True, kw_only=True):
     detached: tuple[Detached, ...] = ()
     members: int | None = None
     secret_ref: SecretRefStatus | None = None
+    suspension: SuspensionStatus | None = None
+    preview: PreviewStatus | None = None
     plan: tuple[PlannedStep, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
@@ -283,6 +325,11 @@ class Tenant(_View, frozen=True, kw_only=True):
     def name(self) -> str:
         """The slug."""
         return self.metadata.name
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the customer is to be locked out. One place: a hold for a bill not paid will count here too."""
+        return self.spec.suspended
 
     def annotation(self, key: str) -> str | None:
         """The value of an annotation; None when it is absent or empty."""

@@ -82,6 +82,7 @@ class Step:
         fields: names of the fields that differ; for a preview and the drift metric. Values stay out: some are secrets.
         reason: one sentence for a person.
         after: keys of steps that must be done first, beyond those its Refs name. Carries the safety rules.
+        asked: wanted by a person or by an event outside (a new member, a published record), so it is no drift.
         privileged: refused while no audit record can be kept (design: suspension and deny are not).
     """
 
@@ -95,6 +96,7 @@ class Step:
     body: Mapping[Any, Value] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    asked: bool = False
     privileged: bool = True
 
     @property

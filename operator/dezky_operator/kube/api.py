@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -15,6 +17,7 @@ from lightkube.types import PatchType
 from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION, TenantResource, is_status
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 PAGE = 500
 
 
@@ -42,6 +45,20 @@ class TenantApi:
         if answer.status_code != 200:
             return False
         return any(resource["name"] == "tenants" for resource in answer.json()["resources"])
+
+    async def time(self) -> datetime | None:
+        """What time it is for the API server, by the header of an answer; None when it does not say."""
+        try:
+            answer = await self._reader.get("/version")
+            return parsedate_to_datetime(answer.headers["Date"])
+        except (httpx2.HTTPError, KeyError, ValueError):
+            return None
+
+    async def terminating(self) -> bool:
+        """Whether the resource as a whole is being removed, and every Tenant with it."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tenants.dezky.eu"
+        answer = await self._reader.get(path, headers={"Accept": METADATA_ONE})
+        return answer.status_code == 200 and bool(answer.json()["metadata"].get("deletionTimestamp"))
 
     async def versions(self) -> Mapping[str, str]:
         """The resourceVersion of every Tenant by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -11,17 +12,21 @@ import structlog
 from lightkube import ApiError
 
 from dezky_operator.config import ReconcileSettings
-from dezky_operator.crd.tenant import InvalidTenant, Tenant, TenantStatus
+from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant, TenantStatus
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.patch import merge_patch
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
+from dezky_operator.kube.tombstones import PREFIX, TombstoneController, key_of
 from dezky_operator.telemetry.metrics import Metrics
-from dezky_operator.tenant.life import TenantLife, World
+from dezky_operator.tenant.brake import MassDeletion
+from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.outcome import Notice, Outcome
 from dezky_operator.tenant.record import Record
+from dezky_operator.tenant.suspension import text_of
+from dezky_operator.tenant.world import World
 
 log = structlog.get_logger(__name__)
 STUCK_AFTER = 900.0
@@ -41,12 +46,16 @@ class TenantController:
         cache: TenantCache,
         queue: WorkQueue,
         settings: ReconcileSettings,
+        brake: MassDeletion,
+        installation_id: str,
         metrics: Metrics,
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
         self._api, self._life, self._records, self._events = api, life, records, events
         self._cache, self._queue, self._settings = cache, queue, settings
+        self._brake, self._installation_id = brake, installation_id
+        self.tombstones: TombstoneController | None = None
         self._metrics, self._clock, self._jitter = metrics, clock, jitter
         self._busy: dict[str, float] = {}
         self._first_seen: dict[str, float] = {}
@@ -129,6 +138,8 @@ class TenantController:
         return "api-error"
 
     async def _reconcile(self, name: str) -> str:
+        if name.startswith(PREFIX) and self.tombstones is not None:
+            return await self.tombstones.reconcile(name.removeprefix(PREFIX))
         seen = self._cache.get(name)
         if seen is None:
             self._queue.drop(name)
@@ -136,7 +147,7 @@ class TenantController:
         if isinstance(seen.tenant, InvalidTenant):
             outcome = self._life.unreadable(seen.raw, seen.tenant)
         else:
-            outcome = await self._life.reconcile(seen.tenant, self._world(name), Keeper(self, name))
+            outcome = await self._life.reconcile(seen.tenant, self.world(name), Keeper(self, name))
         await self._write(name, outcome)
         for notice in outcome.notices:
             await self._tell(name, seen.uid, notice)
@@ -144,9 +155,15 @@ class TenantController:
         self._schedule(name, outcome)
         return "settled" if outcome.settled else "unsettled"
 
-    def _world(self, name: str) -> World:
+    def world(self, name: str) -> World:
+        """What is known beyond the Tenant ``name``."""
         others = tuple(tenant for tenant in self._cache.tenants() if tenant.metadata.name != name)
-        return World(others=others, records=self._records.all, unreadable=self._records.unreadable)
+        return World(
+            installation_id=self._installation_id,
+            others=others,
+            records=self._records.all,
+            unreadable=self._records.unreadable,
+        )
 
     async def _write(self, name: str, outcome: Outcome) -> None:
         """Write the status, when it differs from what is there."""
@@ -217,9 +234,24 @@ class TenantController:
         else:
             self._cache.put(raw)
 
+    async def write_ahead(self, name: str, suspension: SuspensionStatus) -> None:
+        """Write what undoing a lock needs to know, before the lock; the rest of the status follows at the end."""
+        seen = self._cache.get(name)
+        if seen is None:
+            return
+        patch = {"suspension": msgspec.json.decode(msgspec.json.encode(suspension))}
+        self._cache.put(await self._api.patch_status(name, seen.version, patch))
+
+    async def mass_deletion(self, name: str) -> str | None:
+        """Why the deletion of ``name`` must wait for a person."""
+        if await self._api.terminating():
+            return "The Tenant resource itself is being removed, and every Tenant with it."
+        return self._brake.why(text_of(datetime.now(UTC)), self.world(name))
+
     async def keep(self, record: Record) -> None:
-        """Write the record of a deleted or restored tenant."""
+        """Write the record of a deleted or restored tenant, and look at it."""
         await self._records.write(record)
+        self._queue.add(key_of(record.slug), Urgency.LOCK)
 
     async def forget(self, slug: str) -> None:
         """Remove the record of a purged tenant."""
@@ -239,6 +271,14 @@ class Keeper:
     async def release(self) -> None:
         """Take our finalizer off the Tenant."""
         await self._controller.release(self._name)
+
+    async def write_ahead(self, suspension: SuspensionStatus) -> None:
+        """Write `status.suspension` before the lock."""
+        await self._controller.write_ahead(self._name, suspension)
+
+    async def mass_deletion(self) -> str | None:
+        """Why this deletion must wait for a person."""
+        return await self._controller.mass_deletion(self._name)
 
     async def keep(self, record: Record) -> None:
         """Write a record."""

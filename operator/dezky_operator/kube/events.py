@@ -30,11 +30,20 @@ class EventPoster:
 
     async def post(self, *, name: str, uid: str, notice: Notice) -> None:
         """Tell about the Tenant ``name``; the same notice in the same second is one event."""
-        now = self._now()
-        about = f"{uid} {notice.reason} {notice.message} {now:%Y%m%d%H%M%S}"
+        about = ObjectReference(apiVersion=f"{GROUP}/{VERSION}", kind="Tenant", name=name, uid=uid)
+        await self._post(about, NAMESPACE, notice)
+
+    async def post_about_record(self, namespace: str, name: str, uid: str, notice: Notice) -> None:
+        """Tell about a tombstone, in its own namespace."""
+        about = ObjectReference(apiVersion="v1", kind="ConfigMap", namespace=namespace, name=name, uid=uid)
+        await self._post(about, namespace, notice)
+
+    async def _post(self, about: ObjectReference, namespace: str, notice: Notice) -> None:
+        now, name = self._now(), about.name
+        told = f"{about.uid} {notice.reason} {notice.message} {now:%Y%m%d%H%M%S}"
         event = Event(
-            metadata=ObjectMeta(name=f"{name}.{hashlib.sha256(about.encode()).hexdigest()[:16]}", namespace=NAMESPACE),
-            involvedObject=ObjectReference(apiVersion=f"{GROUP}/{VERSION}", kind="Tenant", name=name, uid=uid),
+            metadata=ObjectMeta(name=f"{name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}", namespace=namespace),
+            involvedObject=about,
             type="Warning" if notice.warning else "Normal",
             reason=notice.reason,
             message=notice.message[:1024],
@@ -48,6 +57,6 @@ class EventPoster:
             await self._client.create(event)
         except ApiError as error:
             if error.status.code != 409:
-                log.warning("event not posted", tenant=name, reason=notice.reason, error=str(error))
+                log.warning("event not posted", about=name, reason=notice.reason, error=str(error))
         except httpx2.HTTPError as error:
-            log.warning("event not posted", tenant=name, reason=notice.reason, error=type(error).__name__)
+            log.warning("event not posted", about=name, reason=notice.reason, error=type(error).__name__)

@@ -22,6 +22,7 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.config import Settings
+from dezky_operator.integrations.canary.model import NoCanary
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.controller import TenantController
@@ -32,12 +33,17 @@ from dezky_operator.kube.queue import WorkQueue
 from dezky_operator.kube.records import RecordBook
 from dezky_operator.kube.secrets import SecretStore
 from dezky_operator.kube.systems import Wire, Wiring, connect_systems, plain_wire
+from dezky_operator.kube.tombstones import Surroundings, TombstoneController
 from dezky_operator.kube.transport import Wrap, connect
 from dezky_operator.kube.watch import EventSource
 from dezky_operator.kube.watchdog import Watchdog
 from dezky_operator.telemetry.health import Health, application
 from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.life import TenantLife
+from dezky_operator.tenant.proof import Proofs
+from dezky_operator.tenant.retention import Retention, Waited
+from dezky_operator.tenant.rounds import Rounds
 
 log = structlog.get_logger(__name__)
 FINISH_WITHIN = 20.0
@@ -96,24 +102,47 @@ class Operator:
             wire=wire,
         )
         secrets = SecretStore(self._client, settings.secrets_namespace)
+        rounds = Rounds(
+            settings=settings,
+            systems=connect_systems(settings, self._wiring, secrets),
+            recorder=NoRecorder(),
+            metrics=self.metrics,
+            stopping=self._stop.is_set,
+        )
+        proofs, brake = Proofs(NoCanary()), MassDeletion(most=settings.deletion.brake)
+        events = EventPoster(self._client)
         self.controller = TenantController(
             api=self._api,
-            life=TenantLife(
-                settings=settings,
-                systems=connect_systems(settings, self._wiring, secrets),
-                recorder=NoRecorder(),
-                metrics=self.metrics,
-                stopping=self._stop.is_set,
-                clock=clock,
-            ),
+            life=TenantLife(rounds, proofs, clock=clock),
             records=self._records,
-            events=EventPoster(self._client),
+            events=events,
             cache=self._cache,
             queue=self._queue,
             settings=settings.reconcile,
+            brake=brake,
+            installation_id=str(settings.installation_id),
             metrics=self.metrics,
             clock=clock,
             jitter=random.random,
+        )
+        self._tombstones = self.controller.tombstones = TombstoneController(
+            Retention(
+                rounds,
+                proofs,
+                deletion=settings.deletion,
+                purge=settings.purge,
+                audit=Waited(settings.purge),
+                brake=brake,
+            ),
+            Surroundings(
+                api=self._api,
+                records=self._records,
+                events=events,
+                queue=self._queue,
+                settings=settings,
+                world=self.controller.world,
+                release_tenant=self.controller.release,
+            ),
         )
         self._watchdog = Watchdog(
             versions=self._api.versions,
@@ -189,9 +218,13 @@ class Operator:
             asyncio.create_task(self.controller.work(), name=f"worker-{number}")
             for number in range(self._settings.reconcile.workers)
         ]
+        self._tombstones.add_all()
         self._role = "working"
         keep = asyncio.create_task(self._lease.keep())
-        chores = [asyncio.create_task(chore) for chore in (self._watchdog.run(), self._watch_credentials())]
+        chores = [
+            asyncio.create_task(chore)
+            for chore in (self._watchdog.run(), self._watch_credentials(), self._tombstones.watch())
+        ]
         try:
             await self._until_stopped(keep, watch)
         finally:

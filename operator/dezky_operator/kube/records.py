@@ -1,95 +1,169 @@
-"""The records of deleted tenants, kept as ConfigMaps in the operator's namespace."""
+"""The tombstones of deleted tenants, kept as ConfigMaps in the operator's namespace.
+
+The operator is the only one that writes their content; people annotate them. They are listed again and again, so that
+an annotation, or a tombstone repaired by hand, is noticed without a restart.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 from lightkube import ApiError, AsyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
+from lightkube.types import PatchType
 
-from dezky_operator.kube.resources import LABEL_RECORD, LABEL_TENANT, LABEL_TENANT_ID, is_status
+from dezky_operator.kube.resources import LABEL_RECORD, LABEL_STATE, LABEL_TENANT, LABEL_TENANT_ID, is_status
 from dezky_operator.tenant import record as records
 from dezky_operator.tenant.record import Record
 
 log = structlog.get_logger(__name__)
 KEY = "record.json"
+FINALIZER = "dezky.eu/tombstone"
+"""Keeps a tombstone that somebody deletes by hand: without it nothing would tell what is still to be locked or kept."""
+
+
+class ForeignRecord(ValueError):  # noqa: N818 - named after what was found
+    """A ConfigMap of a tombstone's name is somebody else's, or another tenant's."""
 
 
 def name_of(slug: str) -> str:
-    """The name of a tenant's record."""
+    """The name of a tenant's tombstone."""
     return f"dezky-tombstone-{slug}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A tombstone as the API server has it."""
+
+    record: Record
+    version: str
+    uid: str
+    annotations: Mapping[str, str]
+
+
 class RecordBook:
-    """All records, in memory and in the API server. Read whole at start; every later write goes through here."""
+    """All tombstones, in memory and in the API server. Every write goes through here."""
 
     def __init__(self, client: AsyncClient, namespace: str) -> None:
-        self._client, self._namespace = client, namespace
-        self._known: dict[str, Record] = {}
+        self._client, self.namespace = client, namespace
+        self._known: dict[str, Kept] = {}
         self.unreadable: frozenset[str] = frozenset()
         """Slugs whose record is damaged: who they were is not known, so nobody may take their names."""
 
     @property
     def all(self) -> tuple[Record, ...]:
         """Every record, by slug."""
-        return tuple(self._known[slug] for slug in sorted(self._known))
+        return tuple(self._known[slug].record for slug in sorted(self._known))
 
     def of(self, slug: str) -> Record | None:
         """The record of ``slug``."""
+        kept = self._known.get(slug)
+        return kept.record if kept else None
+
+    def kept(self, slug: str) -> Kept | None:
+        """The tombstone of ``slug`` with what people annotated."""
         return self._known.get(slug)
 
-    async def load(self) -> None:
-        """Read every record anew. One that can not be read is logged and blocks nothing but its own slug."""
-        known: dict[str, Record] = {}
+    async def load(self) -> frozenset[str]:
+        """Read every tombstone anew; the slugs of those that changed. A damaged one blocks nothing but its own slug."""
+        known: dict[str, Kept] = {}
         unreadable = set()
-        async for found in self._client.list(ConfigMap, namespace=self._namespace, labels={LABEL_RECORD: "tenant"}):
-            text = (found.data or {}).get(KEY, "")
+        async for found in self._client.list(ConfigMap, namespace=self.namespace, labels={LABEL_RECORD: "tenant"}):
+            slug = ((found.metadata and found.metadata.labels) or {}).get(LABEL_TENANT, "")
             try:
-                record = records.decode(text)
+                known[slug] = _kept(found)
             except msgspec.ValidationError as error:
-                slug = ((found.metadata and found.metadata.labels) or {}).get(LABEL_TENANT, "")
-                log.error(  # noqa: TRY400 - the place in our code tells nothing
-                    "record unreadable", configmap=name_of(slug), error=str(error)
-                )
                 unreadable.add(slug)
-                continue
-            known[record.slug] = record
+                if slug not in self.unreadable:
+                    log.error(  # noqa: TRY400 - the place in our code tells nothing
+                        "record unreadable", configmap=name_of(slug), error=str(error)
+                    )
+        changed = {slug for slug, kept in known.items() if _version(self._known.get(slug)) != kept.version}
+        gone = self._known.keys() - known.keys()
         self._known, self.unreadable = known, frozenset(unreadable)
+        return frozenset(changed | gone)
 
     async def write(self, record: Record) -> None:
-        """Keep ``record``; a record of another tenantId under the same slug is never overwritten (ValueError)."""
+        """Keep ``record``. Raises ForeignRecord over another tenant's record or a ConfigMap that is none of ours."""
         known = self._known.get(record.slug)
-        if known == record:
+        if known is not None and known.record == record:
             return
-        if known is not None and known.tenant_id != record.tenant_id:
-            raise ValueError(f"record {name_of(record.slug)} is of tenantId {known.tenant_id}, not {record.tenant_id}")
-        try:
-            await self._client.create(self._config_map(record))
-        except ApiError as error:
-            if not is_status(error, 409):
-                raise
-            await self._replace(record)
-        self._known[record.slug] = record
+        if known is not None and known.record.tenant_id != record.tenant_id:
+            raise ForeignRecord(
+                f"record {name_of(record.slug)} is of tenantId {known.record.tenant_id}, not {record.tenant_id}"
+            )
+        self._known[record.slug] = await (self._create(record) if known is None else self._patch(record, known.version))
 
     async def remove(self, slug: str) -> None:
         """Forget the tenant for good: only after its purge."""
         try:
-            await self._client.delete(ConfigMap, name_of(slug), namespace=self._namespace)
+            patch = {"metadata": {"finalizers": None}}
+            await self._client.patch(
+                ConfigMap, name_of(slug), patch, namespace=self.namespace, patch_type=PatchType.MERGE
+            )
+            await self._client.delete(ConfigMap, name_of(slug), namespace=self.namespace)
         except ApiError as error:
             if not is_status(error, 404):
                 raise
         self._known.pop(slug, None)
 
-    async def _replace(self, record: Record) -> None:
-        """Over the one that is there, unless somebody else wrote it since it was read (409)."""
-        found = await self._client.get(ConfigMap, name_of(record.slug), namespace=self._namespace)
-        body = self._config_map(record)
-        if body.metadata and found.metadata:
-            body.metadata.resourceVersion = found.metadata.resourceVersion
-        await self._client.replace(body)
+    async def _create(self, record: Record) -> Kept:
+        metadata = ObjectMeta(
+            name=name_of(record.slug), namespace=self.namespace, labels=_labels(record), finalizers=[FINALIZER]
+        )
+        try:
+            return _kept(await self._client.create(ConfigMap(metadata=metadata, data={KEY: records.encode(record)})))
+        except ApiError as error:
+            if not is_status(error, 409):
+                raise
+        found = await self._client.get(ConfigMap, name_of(record.slug), namespace=self.namespace)
+        return await self._patch(record, self._ours(found, record))
 
-    def _config_map(self, record: Record) -> ConfigMap:
-        labels = {LABEL_RECORD: "tenant", LABEL_TENANT: record.slug, LABEL_TENANT_ID: record.tenant_id}
-        metadata = ObjectMeta(name=name_of(record.slug), namespace=self._namespace, labels=labels)
-        return ConfigMap(metadata=metadata, data={KEY: records.encode(record)})
+    def _ours(self, found: ConfigMap, record: Record) -> str:
+        """The version of a ConfigMap that may be overwritten. Raises ForeignRecord."""
+        labels = (found.metadata and found.metadata.labels) or {}
+        if labels.get(LABEL_RECORD) != "tenant" or labels.get(LABEL_TENANT_ID) != record.tenant_id:
+            raise ForeignRecord(
+                f"ConfigMap {self.namespace}/{name_of(record.slug)} is there already and not the record of tenantId "
+                f"{record.tenant_id}. Look what it is, and move it away."
+            )
+        return str(found.metadata.resourceVersion if found.metadata else "")
+
+    async def _patch(self, record: Record, version: str) -> Kept:
+        """Content and labels; what people annotated stays. 409 when somebody wrote it since it was read."""
+        patch = {
+            "metadata": {"resourceVersion": version, "labels": _labels(record), "finalizers": [FINALIZER]},
+            "data": {KEY: records.encode(record)},
+        }
+        return _kept(
+            await self._client.patch(
+                ConfigMap, name_of(record.slug), patch, namespace=self.namespace, patch_type=PatchType.MERGE
+            )
+        )
+
+
+def _labels(record: Record) -> dict[str, str]:
+    return {
+        LABEL_RECORD: "tenant",
+        LABEL_TENANT: record.slug,
+        LABEL_TENANT_ID: record.tenant_id,
+        LABEL_STATE: record.state.value,
+    }
+
+
+def _kept(found: ConfigMap) -> Kept:
+    metadata = found.metadata or ObjectMeta()
+    return Kept(
+        record=records.decode((found.data or {}).get(KEY, "")),
+        version=str(metadata.resourceVersion),
+        uid=str(metadata.uid),
+        annotations=dict(metadata.annotations or {}),
+    )
+
+
+def _version(kept: Kept | None) -> str | None:
+    return kept.version if kept else None

@@ -11,6 +11,7 @@ FINALIZER = "dezky.eu/operator"
 LABEL_TENANT = "dezky.eu/tenant"
 LABEL_TENANT_ID = "dezky.eu/tenant-id"
 LABEL_RECORD = "dezky.eu/record"
+LABEL_STATE = "dezky.eu/state"
 
 TenantResource = create_global_resource(GROUP, VERSION, "Tenant", "tenants")
 

@@ -41,7 +41,7 @@ class SecretStore:
         """Write or delete the Secret. Safe to repeat: it ends in the same content."""
         try:
             if step.verb is Verb.DELETE:
-                await self._delete(step.name)
+                await self._delete(step)
             elif step.verb is Verb.CREATE:
                 await self._create(step)
             else:
@@ -73,9 +73,12 @@ class SecretStore:
         patch = {"metadata": {"resourceVersion": version}, "data": data}
         await self._client.patch(Secret, step.name, patch, namespace=self.namespace, patch_type=PatchType.MERGE)
 
-    async def _delete(self, name: str) -> None:
+    async def _delete(self, step: Step) -> None:
+        kept = await self.read(step.name)
+        if kept is None or kept.tenant_id != step.body["tenantId"]:
+            return  # gone, or somebody else's by now
         try:
-            await self._client.delete(Secret, name, namespace=self.namespace)
+            await self._client.delete(Secret, step.name, namespace=self.namespace)
         except ApiError as error:
             if not is_status(error, 404):
                 raise

@@ -22,7 +22,7 @@ from dezky_operator.integrations.stalwart.integration import StalwartIntegration
 from dezky_operator.integrations.steps import System
 from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer
 from dezky_operator.telemetry.metrics import Metrics
-from dezky_operator.tenant.life import Secrets, Systems
+from dezky_operator.tenant.world import Secrets, Systems
 
 Wire = Callable[[System], httpx2.AsyncBaseTransport]
 """Gives the transport to a system; tests put faults there."""

@@ -41,6 +41,12 @@ class Metrics:
             buckets=(*LATENCY, 60, 300, 3600),
             registry=self.registry,
         )
+        self.time_to_lockout = Histogram(
+            "dezky_time_to_lockout_seconds",
+            "From the first sight of a suspension to all three systems seen locked.",
+            buckets=(*LATENCY, 60, 120, 300, 3600),
+            registry=self.registry,
+        )
         self.condition = Gauge(
             "dezky_condition",
             "1 for the status a condition has.",

@@ -56,7 +56,7 @@ def ownership(
 ) -> Ownership:
     """Divide the domains of ``me``. ``marks``: the mark of every Domain object that exists, None where it has none."""
     others = tuple(others)
-    records = tuple(record for record in records if record.holds and record.tenant_id != str(me.tenant_id))
+    records = tuple(record for record in records if record.standing and record.tenant_id != str(me.tenant_id))
     owned, conflicts = [], []
     for domain in me.domains:
         owner = _owner(domain, me, installation_id, others, records, marks)

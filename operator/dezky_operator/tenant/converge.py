@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from dezky_operator.integrations.errors import IntegrationError, RateLimited
 from dezky_operator.integrations.intent import TenantIntent
 from dezky_operator.integrations.steps import Obstacle, Plan, Step, System
 from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.tenant.admission import Gate
 
 log = structlog.get_logger(__name__)
 P = TypeVar("P")
@@ -34,10 +35,6 @@ class Part(Protocol[P]):
         """What is to be done. Pure."""
 
 
-Gate = Callable[[System, Plan], Awaitable[bool]]
-"""Asked with every plan before anything of it is applied; answers whether its steps may be."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What applying needs. ``stopping`` turns true when the process is asked to end: no new step begins then."""
@@ -57,6 +54,7 @@ class Report(Generic[P]):
         plan: what is left: the steps not applied and the obstacles.
         done: the steps applied.
         error: what stopped it.
+        exhausted: every round changed something and something is always left: two hands pull at the same object.
     """
 
     system: System
@@ -64,6 +62,7 @@ class Report(Generic[P]):
     plan: Plan = field(default_factory=Plan)
     done: tuple[Step, ...] = ()
     error: IntegrationError | None = None
+    exhausted: bool = False
 
     @property
     def ready(self) -> bool:
@@ -89,25 +88,30 @@ async def converge(part: Part[P], intent: TenantIntent, gate: Gate, means: Means
         for _ in range(ROUNDS):
             picture = await part.observe(intent)
             plan = part.plan(intent, picture)
-            if not plan.steps or not await gate(part.system, plan):
-                break
-            error = await _apply(plan, means, done)
+            chosen = await gate(part.system, plan)
+            if not chosen.steps:
+                return Report(system=part.system, picture=picture, plan=plan, done=tuple(done))
+            error = await applied(chosen, means, done)
             if error is not None:
                 return Report(system=part.system, picture=picture, plan=plan, done=tuple(done), error=error)
+            if means.stopping():
+                break
+        picture = await part.observe(intent)
+        plan = part.plan(intent, picture)
     except IntegrationError as error:
         return Report(system=part.system, picture=picture, plan=plan, done=tuple(done), error=error)
-    return Report(system=part.system, picture=picture, plan=plan, done=tuple(done))
+    return Report(system=part.system, picture=picture, plan=plan, done=tuple(done), exhausted=bool(plan.steps))
 
 
-async def _apply(plan: Plan, means: Means, done: list[Step]) -> IntegrationError | None:
+async def applied(plan: Plan, means: Means, done: list[Step]) -> IntegrationError | None:
     """Apply ``plan``; the first failure in the order of the steps' keys, or None."""
-    applied = await apply(plan, means.performers, means.recorder, stopping=means.stopping)
-    for step in applied.done:
+    outcome = await apply(plan, means.performers, means.recorder, stopping=means.stopping)
+    for step in outcome.done:
         means.metrics.steps.labels(step.system, step.kind, step.verb, "done").inc()
         log.info("step done", step=step.id, verb=step.verb, object=step.name, fields=list(step.fields))
-    for key, error in applied.failed.items():
+    for key, error in outcome.failed.items():
         system, kind = key.split("/")[:2]
         means.metrics.steps.labels(system, kind, "", "failed").inc()
         log.warning("step failed", step=key, error=str(error))
-    done += applied.done
-    return applied.failed[min(applied.failed)] if applied.failed else None
+    done += outcome.done
+    return outcome.failed[min(outcome.failed)] if outcome.failed else None

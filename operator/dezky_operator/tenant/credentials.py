@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from dezky_operator.integrations.steps import Plan, Ref, Step, System, Value, Verb
+from dezky_operator.integrations.steps import Plan, Ref, Step, System, Value, Verb, step_key
 
 LINK_LIFETIME = timedelta(hours=72)
 LINK = "recovery-link"
@@ -91,8 +91,8 @@ def _spent(access: Access, kept: KeptSecret, now: datetime) -> bool:
     return kept.data.get(LINK_EXPIRES, "") < now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def removal(slug: str, *, after: tuple[str, ...]) -> Step:
-    """The end of a purge: the Secret goes last."""
+def removal(slug: str, tenant_id: str) -> Step:
+    """The end of a purge: the Secret goes last, and only if it is still this tenant's."""
     return Step(
         system=System.KUBERNETES,
         kind="secret",
@@ -100,8 +100,8 @@ def removal(slug: str, *, after: tuple[str, ...]) -> Step:
         verb=Verb.DELETE,
         name=secret_name(slug),
         target=secret_name(slug),
+        body={"tenantId": tenant_id},
         reason="The tenant is purged; nothing needs its credentials any more.",
-        after=after,
     )
 
 
@@ -117,5 +117,7 @@ def _step(access: Access, changed: Mapping[str, Value], *, exists: bool) -> Step
         target=name if exists else None,
         body=body,
         fields=tuple(sorted(changed)),
+        # Without its bindings the application is open to everybody who has an account (facts/authentik.md 10).
+        after=(step_key(System.AUTHENTIK, "binding", "users"), step_key(System.AUTHENTIK, "binding", "deny")),
         reason="Applications and the first administrator find their way in here.",
     )

@@ -16,13 +16,17 @@ from dezky_operator.tenant.record import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What of a Tenant decides who it is. ``restore`` is the value of `dezky.eu/restore`."""
+    """What of a Tenant decides who it is.
+
+    ``restore`` is the value of `dezky.eu/restore`, ``known_as`` the tenantId it was reconciled under before.
+    """
 
     slug: str
     uid: str
     primary_domain: str | None
     partner: str | None
     restore: str | None
+    known_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +53,19 @@ def identify(
     own = tenant_id_of(installation_id, candidate.uid)
     if record is not None:
         return _with_record(candidate, own, record)
-    if candidate.restore is None:
-        return Identity(tenant_id=own)
+    if candidate.restore is None or candidate.known_as == str(own):
+        return Identity(tenant_id=own)  # a tenant that lives already restores nothing
     return _restored(candidate, own, held_by)
 
 
 def _with_record(candidate: Candidate, own: uuid.UUID, record: Record) -> Identity | Refused:
     recorded = uuid.UUID(record.tenant_id)
+    deleting = record.restored_uid == candidate.uid and record.standing
+    if not record.restorable and not deleting:
+        return Refused(
+            message=f"An earlier tenant {candidate.slug} ({record.tenant_id}) is being destroyed. Wait until its "
+            f"tombstone dezky-tombstone-{candidate.slug} is gone; this Tenant then begins by itself."
+        )
     if recorded == own or record.restored_uid == candidate.uid:
         return Identity(tenant_id=recorded)
     same_customer = (candidate.primary_domain, candidate.partner) == (record.primary_domain, record.partner)
@@ -85,7 +95,7 @@ def tombstone_exists(slug: str, tenant_id: str, purge_at: str | None) -> Refused
     """The refusal of a slug that an earlier tenant still holds."""
     until = f"until {purge_at}" if purge_at else "until it is purged"
     return Refused(
-        message=f"An earlier tenant {slug} with tenantId {tenant_id} is kept {until}, and this one has another first "
-        f"domain or partner. To restore the earlier one, annotate dezky.eu/restore={tenant_id}; "
-        f"for a new customer choose another name."
+        message=f"An earlier tenant {slug} with tenantId {tenant_id} is kept {until}. This one has another first "
+        f"domain or partner, or dezky.eu/restore names another one. To restore the earlier one, annotate "
+        f"dezky.eu/restore={tenant_id}; for a new customer choose another name."
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import (
     ANNOTATION_CONFIRM_DETACH,
     MAIN_SPACE,
+    SuspensionStatus,
     Tenant,
     quantity,
 )
@@ -23,20 +24,37 @@ from dezky_operator.integrations.intent import (
 )
 from dezky_operator.integrations.ocis.desired import cleaned
 from dezky_operator.tenant.record import Record
+from dezky_operator.tenant.suspension import hold_active
+
+CANARY_LOCAL = "dezky-probe"
+ESTABLISHED = frozenset({"Active", "Suspended", "Deleting"})
+"""Phases of a Tenant that was provisioned once."""
 
 
-def intent_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The ownership marks of other tenants: living or retained; not deleted; neither deleted nor suspended."""
+
+    held: frozenset[str] = frozenset()
+    present: frozenset[str] = frozenset()
+    active: frozenset[str] = frozenset()
+
+
+def intent_of(  # noqa: PLR0913 - each is one independent fact, all by keyword
     tenant: Tenant,
     *,
     tenant_id: uuid.UUID,
     settings: Settings,
-    living_marks: Iterable[str],
-    phase: Phase = Phase.ACTIVE,
+    phase: Phase,
+    marks: Marks,
+    suspension: SuspensionStatus | None = None,
+    hold: bool = False,
     record: Record | None = None,
 ) -> TenantIntent:
     """The intent, still without domains, members and DNS: those are found out on the way.
 
-    ``record`` is that of an earlier tenant this one restores: what it had and the spec leaves out is detached.
+    ``suspension`` is what is recorded of one, running or being undone. ``record`` is that of an earlier tenant this one
+    restores: what it had and the spec leaves out is detached.
     """
     spec = tenant.spec
     return TenantIntent(
@@ -54,8 +72,23 @@ def intent_of(
         known_spaces=_known_spaces(tenant, tenant_id, record),
         removable=_removable(tenant),
         mailbox_quota=quantity(spec.mail.mailbox_quota),
-        living_marks=frozenset(living_marks),
+        established=record is not None or tenant.status.phase in ESTABLISHED,
+        unlocking=phase is Phase.ACTIVE and suspension is not None,
+        hold=hold,
+        hold_active=hold_active(suspension.hold if suspension else None),
+        disabled_drives=suspension.disabled_drive_ids if suspension else (),
+        reopens=spec.drift_policy == "Correct",
+        canary=canary_of(tenant),
+        people=tuple(sorted(record.as_built.people.items())) if record else (),
+        living_marks=marks.held,
+        present_marks=marks.present,
+        active_marks=marks.active,
     )
+
+
+def canary_of(tenant: Tenant) -> str | None:
+    """The user name of the account that proves a lock."""
+    return f"{CANARY_LOCAL}@{tenant.spec.domains[0]}" if tenant.spec.domains else None
 
 
 def known_domains(tenant: Tenant, record: Record | None = None) -> tuple[str, ...]:
@@ -63,14 +96,17 @@ def known_domains(tenant: Tenant, record: Record | None = None) -> tuple[str, ..
     status = tenant.status
     had = [domain.name for domain in status.mail.domains] if status.mail else []
     detached = [found.name for found in status.detached if found.kind == "Domain"]
-    return tuple(dict.fromkeys([*had, *detached, *(record.as_built.domains if record else ())]))
+    # The record tells only until the restored tenant was looked at: what was removed since must not come back.
+    earlier = record.as_built.domains if record and status.mail is None else ()
+    return tuple(dict.fromkeys([*had, *detached, *earlier]))
 
 
 def _known_spaces(tenant: Tenant, tenant_id: uuid.UUID, record: Record | None) -> tuple[tuple[str, str], ...]:
     status = tenant.status
     had = [space.name for space in status.files.spaces] if status.files else []
     detached = [found.name for found in status.detached if found.kind == "Space"]
-    keys = dict.fromkeys([*had, *detached, *(record.as_built.spaces if record else ())])
+    earlier = record.as_built.spaces if record and status.files is None else ()
+    keys = dict.fromkeys([*had, *detached, *earlier])
     # The ids are derived again, not read: an edited status must never lead to somebody else's space.
     return tuple((key, str(space_id_of(tenant_id, key))) for key in keys)
 

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 import structlog
 
-from dezky_operator.config import Settings
 from dezky_operator.crd.conditions import Reason, Truth, Type
 from dezky_operator.crd.tenant import (
     ANNOTATION_CONFIRM_PURGE,
     ANNOTATION_PAUSED,
     ANNOTATION_PLAN_ONLY,
-    ANNOTATION_RENEW_LINK,
     ANNOTATION_RESTORE,
     InvalidTenant,
+    SuspensionStatus,
     Tenant,
     TenantStatus,
 )
-from dezky_operator.integrations.apply import Outputs, Performer, Recorder
-from dezky_operator.integrations.authentik.integration import AuthentikIntegration
-from dezky_operator.integrations.dns.resolver import Resolver
-from dezky_operator.integrations.intent import Phase, TenantIntent, tenant_id_of
-from dezky_operator.integrations.ocis.integration import OcisIntegration
-from dezky_operator.integrations.stalwart.integration import StalwartIntegration
-from dezky_operator.integrations.steps import Step, System
-from dezky_operator.telemetry.metrics import Metrics
-from dezky_operator.tenant import credentials, report
-from dezky_operator.tenant.admission import Admission, closed, opened
+from dezky_operator.integrations.intent import Phase, TenantIntent
+from dezky_operator.tenant import burial, report
+from dezky_operator.tenant.admission import Admission, OnlyAsked, WriteAhead
 from dezky_operator.tenant.checks import objection
-from dezky_operator.tenant.claims import Claim
-from dezky_operator.tenant.converge import Gate, Means, Part, Report, converge
-from dezky_operator.tenant.credentials import KeptSecret
+from dezky_operator.tenant.findings import Circumstances
 from dezky_operator.tenant.identity import Candidate, Identity, Refused, identify
-from dezky_operator.tenant.intent import intent_of, known_domains
+from dezky_operator.tenant.intent import ESTABLISHED
 from dezky_operator.tenant.outcome import Notice, Outcome
-from dezky_operator.tenant.parts import Files, Mail, Neighbours, SignIn
-from dezky_operator.tenant.record import AsBuilt, Record, RecordState
-from dezky_operator.tenant.report import Circumstances, Reports
+from dezky_operator.tenant.picture import preview_of
+from dezky_operator.tenant.proof import Proofs
+from dezky_operator.tenant.record import RecordState
+from dezky_operator.tenant.reports import Reports
+from dezky_operator.tenant.rounds import Rounds
+from dezky_operator.tenant.suspension import begun, hold_ends_in, settled, text_of, time_of
+from dezky_operator.tenant.world import Keeper, World
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 FINALIZER = "dezky.eu/operator"
 PLAN_PHASES = {
     "apply": Phase.ACTIVE,
@@ -59,80 +49,14 @@ DNS_VALUES_EVERY = 3600.0
 """Seconds between two writes of DNS values that only the mail server recomputes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What is known beyond the Tenant itself: the other Tenants, and the records of those that are gone."""
-
-    others: tuple[Tenant, ...]
-    records: tuple[Record, ...]
-    unreadable: frozenset[str] = frozenset()
-
-    def record_of(self, slug: str) -> Record | None:
-        """The record of a slug."""
-        return next((record for record in self.records if record.slug == slug), None)
-
-
-class Keeper(Protocol):
-    """The writes to the API server that a reconcile may need."""
-
-    async def hold(self) -> None:
-        """Put our finalizer on the Tenant."""
-
-    async def release(self) -> None:
-        """Take our finalizer off the Tenant."""
-
-    async def keep(self, record: Record) -> None:
-        """Write a record."""
-
-    async def forget(self) -> None:
-        """Remove the record of this slug."""
-
-
-class Secrets(Performer, Protocol):
-    """Reads and writes the tenants' Secrets."""
-
-    async def read(self, name: str) -> KeptSecret | None:
-        """The Secret; None when there is none."""
-
-    async def perform(self, step: Step) -> Outputs:
-        """Write or delete one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Systems:
-    """What tenants live in."""
-
-    authentik: AuthentikIntegration
-    stalwart: StalwartIntegration
-    ocis: OcisIntegration
-    secrets: Secrets
-    resolver: Resolver
-
-
 class TenantLife:
-    """Reconciles Tenants. Holds nothing of a tenant that could not be found out again."""
+    """Reconciles Tenants. Holds nothing of a tenant that could not be found out again, but the proof of a lock."""
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        systems: Systems,
-        recorder: Recorder,
-        metrics: Metrics,
-        stopping: Callable[[], bool],
-        clock: Callable[[], float],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._settings, self._systems, self._metrics = settings, systems, metrics
-        self._stopping, self._clock, self._now = stopping, clock, now
+    def __init__(self, rounds: Rounds, proofs: Proofs, *, clock: Callable[[], float]) -> None:
+        self._rounds, self._proofs, self._clock = rounds, proofs, clock
+        self._settings, self._metrics = rounds.settings, rounds.metrics
         self._dns_values_written: dict[str, float] = {}
-        performers: dict[System, Performer] = {
-            System.AUTHENTIK: systems.authentik,
-            System.STALWART: systems.stalwart,
-            System.OCIS: systems.ocis,
-            System.KUBERNETES: systems.secrets,
-        }
-        self._means = Means(performers=performers, recorder=recorder, metrics=metrics, stopping=stopping)
+        self._closing_since: dict[str, float] = {}
 
     async def reconcile(  # noqa: PLR0911 - one exit for each case
         self, tenant: Tenant, world: World, keeper: Keeper
@@ -146,14 +70,19 @@ class TenantLife:
         who = self._identify(tenant, world)
         if isinstance(who, Refused):
             return await self._refused(tenant, Reason.TOMBSTONE_EXISTS, who.message, keeper)
-        if found := objection(tenant, self._settings):
-            return await self._refused(tenant, *found, keeper)
         if tenant.annotation(ANNOTATION_PLAN_ONLY):
             return await self._preview(tenant, who, world)
         if tenant.metadata.deletion_timestamp:
             return await self._delete(tenant, who, world, keeper)
+        if found := objection(tenant, self._settings):
+            return await self._refused(tenant, *found, keeper)
         if who.restores:
-            await self._restore(tenant, who, world, keeper)
+            restored = await self._restore(tenant, who, world, keeper)
+            if isinstance(restored, Refused):
+                return await self._refused(tenant, Reason.TOMBSTONE_EXISTS, restored.message, keeper)
+            world = restored
+        if tenant.suspended:
+            return await self._suspend(tenant, who, world, keeper)
         return await self._keep(tenant, who, world, keeper)
 
     def unreadable(self, raw: dict[str, Any], invalid: InvalidTenant) -> Outcome:
@@ -164,7 +93,7 @@ class TenantLife:
 
     async def _refused(self, tenant: Tenant, reason: Reason, message: str, keeper: Keeper) -> Outcome:
         """Left alone until a person changes something. Owning nothing, it does not stand in the way of its deletion."""
-        if tenant.metadata.deletion_timestamp:
+        if tenant.metadata.deletion_timestamp and tenant.status.tenant_id is None:
             await keeper.release()
             return Outcome(status=None)
         status = report.told(tenant, reason, message, now=self._time())
@@ -177,69 +106,144 @@ class TenantLife:
         if phase is None:
             message = f"dezky.eu/plan-only is {wanted!r}; expected one of {', '.join(PLAN_PHASES)}."
             return Outcome(status=report.told(tenant, Reason.INVALID_SPEC, message, now=self._time()))
-        intent = self._intent(tenant, who, world, phase)
-        reports = await self._converge(tenant, intent, world, closed)
-        status = report.status_of(tenant, reports, self._around(intent, withheld=Reason.PLAN_ONLY))
+        suspension = _recorded(tenant, world)
+        if phase is Phase.SUSPENDED:
+            suspension = begun(tenant, self._rounds.now())
+        intent = self._rounds.intent(tenant, who, world, phase, suspension)
+        reports = await self._rounds.look(tenant, intent, world)
+        preview = preview_of(reports, intent) if phase is Phase.PURGED else None
+        status = report.previewed(tenant, reports, preview, now=self._time())
         return Outcome(status=status, settled=all(found.error is None for found in reports.all))
 
     async def _keep(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> Outcome:
-        """The ordinary case: bring all three systems to what is declared, and keep them there."""
-        intent = self._intent(tenant, who, world, Phase.ACTIVE)
+        """The ordinary case: bring all three systems to what is declared, and keep them there.
+
+        Where a suspension is recorded it is undone on the way: exactly what it did, nothing that others closed.
+        """
+        suspension = _recorded(tenant, world)
+        intent = self._rounds.intent(tenant, who, world, Phase.ACTIVE, suspension)
         established = tenant.status.tenant_id == str(who.tenant_id)
+        if established:
+            await keeper.hold()  # taken off by hand, or never set on a restored one: it would be forgotten when deleted
         if established and _only_reports_drift(tenant):
-            reports = await self._converge(tenant, intent, world, closed)
+            reports = await self._rounds.run(tenant, intent, world, OnlyAsked())
             withheld = Reason.DRIFT if reports.steps else None
             status = report.status_of(tenant, reports, self._around(intent, withheld=withheld))
             return self._outcome(tenant, status, reports, withheld=withheld is not None)
         admission = Admission(keeper.hold, first_time=not established)
-        reports = await self._converge(tenant, intent, world, admission)
+        reports = await self._rounds.run(tenant, intent, world, admission)
         if admission.refusal is not None:
             return await self._refused(tenant, Reason.TOMBSTONE_EXISTS, admission.refusal.message, keeper)
-        if self._stopping():
+        if self._rounds.stopping():
             return Outcome(status=None, settled=False)  # half of it may be done; the next process observes and goes on
-        status = report.status_of(tenant, reports, self._around(intent))
-        return self._outcome(tenant, status, reports)
+        if reports.ready:
+            await keeper.hold()
+            await self._opened(tenant, who, world, keeper)
+        around = self._around(intent, suspension=None if reports.ready else suspension)
+        return self._outcome(tenant, report.status_of(tenant, reports, around), reports)
 
-    async def _restore(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> None:
+    async def _suspend(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> Outcome:
+        """Lock all three systems, and prove it; what is locked already stays so, whatever else the spec says now.
+
+        Drift of a lock is undone with every driftPolicy: spec.suspended asks for a lock, not for a report of one.
+        """
+        now = self._rounds.now()
+        before = _recorded(tenant, world)
+        begins = begun(tenant, now)
+        if before is not None:
+            begins = msgspec.structs.replace(begins, disabled_drive_ids=before.disabled_drive_ids)
+        self._closing_since.setdefault(tenant.name, self._clock())
+        intent = self._rounds.intent(tenant, who, world, Phase.SUSPENDED, begins)
+        if intent.established and begins.locked_at is None and not begins.receipts:
+            await self._proofs.control(intent)
+        admission = Admission(keeper.hold, first_time=tenant.status.tenant_id != str(who.tenant_id))
+        gate = WriteAhead(admission, keeper.write_ahead, begins)
+        reports = await self._rounds.run(tenant, intent, world, gate)
+        if admission.refusal is not None:
+            return await self._refused(tenant, Reason.TOMBSTONE_EXISTS, admission.refusal.message, keeper)
+        if self._rounds.stopping():
+            return Outcome(status=None, settled=False)
+        at = text_of(self._rounds.now())
+        suspension = settled(
+            gate.suspension,
+            locked=reports.ready,
+            held=intent.hold if reports.mail.ready else None,
+            receipts=await self._proofs.receipts(intent, gate.suspension, reports.locked, at=at),
+            now=now,
+        )
+        self._measure_lockout(tenant, begins, suspension)
+        status = report.status_of(tenant, reports, self._around(intent, suspension=suspension))
+        outcome = self._outcome(tenant, status, reports)
+        ends = hold_ends_in(suspension, now)
+        return outcome if ends is None else _rechecked(outcome, ends)
+
+    async def _restore(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> World | Refused:
         """Remember that this object took an earlier identity, before anything else: nothing but the record tells it."""
         old = world.record_of(tenant.name)
-        record = Record(
-            tenant_id=str(who.tenant_id),
-            slug=tenant.name,
+        if old is None and not await self._left_anything(tenant, who, world):
+            return Refused(
+                message=f"Annotation dezky.eu/restore names {who.tenant_id}, and nothing in the three systems carries "
+                "its mark. Correct the annotation, or remove it for a new tenant."
+            )
+        record = msgspec.structs.replace(
+            old or burial.empty(tenant, who),
             state=RecordState.RESTORED,
-            spec=old.spec if old else _spec(tenant),
-            created_at=old.created_at if old else tenant.metadata.creation_timestamp,
-            deleted_at=old.deleted_at if old else None,
-            as_built=old.as_built if old else AsBuilt(),
+            purge_confirmed=False,
+            blocked=None,
             restored_uid=tenant.metadata.uid,
         )
         await keeper.keep(record)
+        await keeper.hold()
         log.info("tenant restored", tenant_id=record.tenant_id)
+        return replace(world, records=(*(one for one in world.records if one.slug != record.slug), record))
+
+    async def _left_anything(self, tenant: Tenant, who: Identity, world: World) -> bool:
+        """Whether an earlier tenant of this identity left something; a mistyped one has not."""
+        intent = self._rounds.intent(tenant, who, world, Phase.ACTIVE)
+        reports = await self._rounds.look(tenant, intent, world)
+        identity, mail, files = reports.sign_in.picture, reports.mail.picture, reports.files.picture
+        group = identity.identity.users_group if identity else None
+        return bool(
+            (group is not None and group.mark == f"{intent.mark}:users")
+            or (mail is not None and mail.mail.owned(intent))
+            or (files is not None and files.drives)
+        )
 
     async def _delete(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> Outcome:
-        """Purge when the policy says so and a person confirmed it; else keep everything and a record of it."""
-        if tenant.spec.deletion_policy == "Purge" and tenant.annotation(ANNOTATION_CONFIRM_PURGE) == tenant.name:
-            return await self._purge(tenant, who, world, keeper)
-        await keeper.keep(self._record(tenant, who, world))
-        await keeper.release()
-        return Outcome(status=None, notices=(Notice(reason="Retained", message=_kept_because(tenant), warning=True),))
-
-    async def _purge(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> Outcome:
-        """Destroy everything outside, then the Secret, then let the object go. Never gives up; tells what is left."""
-        intent = self._intent(tenant, who, world, Phase.PURGED)
-        reports = await self._converge(tenant, intent, world, opened)
-        if not reports.ready:
-            message = " ".join(filter(None, (_left(found) for found in reports.all)))
-            reason = _first_reason(reports)
-            status = report.told(tenant, reason, f"The purge goes on. {message}", now=self._time(), phase="Deleting")
-            return Outcome(status=status, settled=False, not_before=max(found.retry_after for found in reports.all))
-        await self._systems.secrets.perform(credentials.removal(tenant.name, after=()))
-        await keeper.forget()
-        await keeper.release()
-        message = f"Everything of tenant {tenant.name} ({who.tenant_id}) is destroyed."
-        return Outcome(status=None, notices=(Notice(reason="Purged", message=message),))
+        """Everything a deletion does is done from its tombstone; the Tenant goes at once, but for a confirmed purge."""
+        confirmed = (
+            tenant.spec.deletion_policy == "Purge" and tenant.annotation(ANNOTATION_CONFIRM_PURGE) == tenant.name
+        )
+        known = world.record_of(tenant.name)
+        if confirmed and known is not None and known.standing:
+            reason, message = burial.progress(known)
+            status = report.told(tenant, reason, message, now=self._time(), phase="Deleting")
+            return Outcome(status=status, settled=True, recheck=self._settings.deletion.look_seconds)
+        record, notice = burial.tombstone(
+            tenant,
+            who,
+            known,
+            confirmed=confirmed,
+            held=await keeper.mass_deletion() if tenant.spec.deletion_policy != "Retain" else None,
+        )
+        await keeper.keep(record)
+        log.info("tombstone written", state=record.state, tenant_id=record.tenant_id)
+        if not confirmed:
+            await keeper.release()
+            return Outcome(status=None, notices=(notice,))
+        reason, message = burial.progress(record)
+        status = report.told(tenant, reason, message, now=self._time(), phase="Deleting")
+        return Outcome(status=status, notices=(notice,), recheck=self._settings.deletion.look_seconds)
 
     # -- parts of them -------------------------------------------------------------------
+
+    async def _opened(self, tenant: Tenant, who: Identity, world: World, keeper: Keeper) -> None:
+        """Everything is open: nothing has to be remembered of a suspension any more."""
+        self._proofs.forget(who.tenant_id)
+        self._closing_since.pop(tenant.name, None)
+        record = world.record_of(tenant.name)
+        if record is not None and record.suspension is not None:
+            await keeper.keep(msgspec.structs.replace(record, suspension=None))
 
     def _identify(self, tenant: Tenant, world: World) -> Identity | Refused:
         if tenant.name in world.unreadable:
@@ -253,77 +257,18 @@ class TenantLife:
             primary_domain=tenant.spec.domains[0] if tenant.spec.domains else None,
             partner=tenant.spec.partner_ref.name if tenant.spec.partner_ref else None,
             restore=tenant.annotation(ANNOTATION_RESTORE),
+            known_as=tenant.status.tenant_id,
         )
         return identify(
             candidate,
             installation_id=str(self._settings.installation_id),
             record=world.record_of(tenant.name),
-            held_by=self._held_by(world),
+            held_by=world.held_by(),
         )
 
-    def _held_by(self, world: World) -> dict[str, str]:
-        """Slugs by tenant id, of every other living or retained tenant."""
-        living = {str(self._id_of(other, world)): other.name for other in world.others}
-        return {**{record.tenant_id: record.slug for record in world.records if record.holds}, **living}
-
-    def _id_of(self, other: Tenant, world: World) -> uuid.UUID:
-        record = world.record_of(other.name)
-        if record is not None and record.restored_uid == other.metadata.uid:
-            return uuid.UUID(record.tenant_id)
-        return tenant_id_of(str(self._settings.installation_id), other.metadata.uid)
-
-    def _intent(self, tenant: Tenant, who: Identity, world: World, phase: Phase) -> TenantIntent:
-        record = world.record_of(tenant.name)
-        ours = record if record is not None and record.tenant_id == str(who.tenant_id) else None
-        held = self._held_by(world).keys() - {str(who.tenant_id)}
-        return intent_of(
-            tenant,
-            tenant_id=who.tenant_id,
-            settings=self._settings,
-            living_marks=(f"dezky:{self._settings.installation_id}:{held_id}" for held_id in held),
-            phase=phase,
-            record=ours,
-        )
-
-    async def _converge(self, tenant: Tenant, intent: TenantIntent, world: World, gate: Gate) -> Reports:
-        """The three parts side by side; none waits for another but where it must know something from it."""
-        systems = self._systems
-        sign_in = SignIn(
-            authentik=systems.authentik,
-            secrets=systems.secrets,
-            now=self._now(),
-            renew=tenant.annotation(ANNOTATION_RENEW_LINK),
-        )
-        mail = Mail(
-            stalwart=systems.stalwart,
-            authentik=systems.authentik,
-            resolver=systems.resolver,
-            verification=self._settings.domain_verification,
-            neighbours=self._neighbours(tenant, intent, world),
-        )
-        looked = gate.looked if isinstance(gate, Admission) else _nothing
-        async with asyncio.TaskGroup() as group:
-            first = group.create_task(_then(self._part(sign_in, intent, gate), looked))
-            second = group.create_task(self._part(mail, intent, gate))
-            third = group.create_task(self._part(Files(ocis=systems.ocis), intent, gate))
-        return Reports(sign_in=first.result(), mail=second.result(), files=third.result())
-
-    async def _part(self, part: Part[T], intent: TenantIntent, gate: Gate) -> Report[T]:
-        return await converge(part, intent, gate, self._means)
-
-    def _neighbours(self, tenant: Tenant, intent: TenantIntent, world: World) -> Neighbours:
-        claims = [_claim(other, self._id_of(other, world)) for other in world.others]
-        living = tuple(claim for claim in claims if claim is not None)
-        me = Claim(
-            slug=tenant.name,
-            uid=tenant.metadata.uid,
-            created=tenant.metadata.creation_timestamp,
-            tenant_id=intent.tenant_id,
-            domains=tenant.spec.domains,
-        )
-        return Neighbours(me=me, others=living, records=world.records)
-
-    def _around(self, intent: TenantIntent, withheld: Reason | None = None) -> Circumstances:
+    def _around(
+        self, intent: TenantIntent, *, withheld: Reason | None = None, suspension: SuspensionStatus | None = None
+    ) -> Circumstances:
         written = self._dns_values_written.get(intent.slug)
         return Circumstances(
             settings=self._settings,
@@ -331,13 +276,14 @@ class TenantLife:
             now=self._time(),
             dns_values_may_change=written is None or self._clock() - written > DNS_VALUES_EVERY,
             withheld=withheld,
+            suspension=suspension,
         )
 
     def _outcome(self, tenant: Tenant, status: TenantStatus, reports: Reports, *, withheld: bool = False) -> Outcome:
         if status.dns != tenant.status.dns:
             self._dns_values_written[tenant.name] = self._clock()
         if reports.ready:
-            self._metrics.last_sync.labels(tenant.name).set(self._now().timestamp())
+            self._metrics.last_sync.labels(tenant.name).set(self._rounds.now().timestamp())
             self._measure_first_ready(tenant)
         waiting = status.condition(Type.DNS_READY)
         recheck = self._settings.dns.recheck_seconds if waiting and waiting.status != Truth.TRUE else None
@@ -346,83 +292,43 @@ class TenantLife:
             notices=_news(tenant.status, status),
             settled=reports.ready or _waits_for_dns_only(reports) or withheld,
             recheck=recheck,
-            not_before=max(found.retry_after for found in reports.all),
+            not_before=reports.retry_after,
         )
 
     def _measure_first_ready(self, tenant: Tenant) -> None:
-        if tenant.status.phase != "Active" and tenant.metadata.creation_timestamp:
-            created = datetime.fromisoformat(tenant.metadata.creation_timestamp)
-            self._metrics.time_to_ready.observe(max((self._now() - created).total_seconds(), 0.0))
+        if tenant.status.phase not in ESTABLISHED and tenant.metadata.creation_timestamp:
+            created = time_of(tenant.metadata.creation_timestamp)
+            self._metrics.time_to_ready.observe(max((self._rounds.now() - created).total_seconds(), 0.0))
 
-    def _record(self, tenant: Tenant, who: Identity, world: World) -> Record:
-        files = tenant.status.files
-        return Record(
-            tenant_id=str(who.tenant_id),
-            slug=tenant.name,
-            state=RecordState.RETAINED,
-            spec=_spec(tenant),
-            created_at=tenant.metadata.creation_timestamp,
-            deleted_at=tenant.metadata.deletion_timestamp,
-            as_built=AsBuilt(
-                domains=known_domains(tenant, world.record_of(tenant.name)),
-                spaces={space.name: space.id or "" for space in files.spaces} if files else {},
-                secret=credentials.secret_name(tenant.name),
-            ),
-        )
+    def _measure_lockout(self, tenant: Tenant, before: SuspensionStatus, after: SuspensionStatus) -> None:
+        if before.locked_at is None and after.locked_at is not None:
+            self._metrics.time_to_lockout.observe(self._clock() - self._closing_since[tenant.name])
 
     def _time(self) -> str:
-        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return text_of(self._rounds.now())
+
+
+def _recorded(tenant: Tenant, world: World) -> SuspensionStatus | None:
+    """What is known of a suspension: from the status, or from the tombstone that this Tenant was restored from."""
+    record = world.record_of(tenant.name)
+    if record is None or record.restored_uid != tenant.metadata.uid or record.suspension is None:
+        return tenant.status.suspension
+    if tenant.status.suspension is None:
+        return record.suspension
+    ids = (*record.suspension.disabled_drive_ids, *tenant.status.suspension.disabled_drive_ids)
+    return msgspec.structs.replace(tenant.status.suspension, disabled_drive_ids=tuple(dict.fromkeys(ids)))
 
 
 def _only_reports_drift(tenant: Tenant) -> bool:
-    """Drift is a plan of an unchanged spec: a changed one is applied also where drift is only reported."""
-    seen = tenant.status.observed_generation == tenant.metadata.generation
-    return tenant.spec.drift_policy == "ReportOnly" and seen and tenant.status.phase == "Active"
+    """Drift is a plan of a spec that was reached once: a changed one is applied also where drift is only reported."""
+    reached = tenant.status.applied_generation == tenant.metadata.generation
+    return tenant.spec.drift_policy == "ReportOnly" and reached and tenant.status.phase == "Active"
 
 
-def _claim(other: Tenant, tenant_id: uuid.UUID) -> Claim | None:
-    if other.metadata.deletion_timestamp:
-        return None
-    metadata = other.metadata
-    return Claim(
-        slug=other.name,
-        uid=metadata.uid,
-        created=metadata.creation_timestamp,
-        tenant_id=tenant_id,
-        domains=other.spec.domains,
-    )
-
-
-def _spec(tenant: Tenant) -> dict[str, Any]:
-    return dict(msgspec.to_builtins(tenant.spec))
-
-
-def _kept_because(tenant: Tenant) -> str:
-    kept = f"Nothing outside was changed; the record dezky-tombstone-{tenant.name} keeps the name."
-    if tenant.spec.deletion_policy == "Retain":
-        return kept
-    if tenant.spec.deletion_policy == "Purge":
-        return (
-            f"The purge was not confirmed by dezky.eu/confirm-purge: {tenant.name}, so the tenant is retained. {kept}"
-        )
-    return f"SoftDelete behaves as Retain in this version: nobody was locked out. {kept}"
-
-
-def _left(found: Report[Any]) -> str | None:
-    if found.error is not None:
-        return str(found.error)
-    if found.obstacles:
-        return found.obstacles[0].message
-    return f"{found.system}: {len(found.plan.steps)} objects are left." if found.plan.steps else None
-
-
-def _first_reason(reports: Reports) -> Reason:
-    for found in reports.all:
-        if found.error is not None:
-            return report.reason_of(found.error)[0]
-        for obstacle in found.obstacles:
-            return Reason(obstacle.reason)
-    return Reason.DELETING
+def _rechecked(outcome: Outcome, seconds: float) -> Outcome:
+    """Looked at again in ``seconds`` at the latest."""
+    sooner = seconds if outcome.recheck is None else min(seconds, outcome.recheck)
+    return replace(outcome, recheck=sooner)
 
 
 def _waits_for_dns_only(reports: Reports) -> bool:
@@ -433,23 +339,25 @@ def _waits_for_dns_only(reports: Reports) -> bool:
 
 
 def _news(old: TenantStatus, new: TenantStatus) -> tuple[Notice, ...]:
-    """What a person wants to hear: a new phase, or a new reason why it is not ready."""
+    """What a person wants to hear, one thing at a time: how a lock turned out, else whether it is ready and why not."""
+    notice = _lock(old, new) or _readiness(old, new)
+    return (notice,) if notice else ()
+
+
+def _readiness(old: TenantStatus, new: TenantStatus) -> Notice | None:
     ready, before = report.ready_condition(new), report.ready_condition(old)
     if ready is None or (before is not None and (before.status, before.reason) == (ready.status, ready.reason)):
-        return ()
+        return None
     if ready.status == Truth.TRUE:
-        return (Notice(reason=ready.reason, message=ready.message),)
+        return Notice(reason=ready.reason, message=ready.message)
     if ready.reason == Reason.PROVISIONING:
-        return ()
-    return (Notice(reason=ready.reason, message=ready.message, warning=True),)
+        return None
+    return Notice(reason=ready.reason, message=ready.message, warning=True)
 
 
-async def _then(work: Coroutine[Any, Any, T], after: Callable[[], None]) -> T:
-    try:
-        return await work
-    finally:
-        after()
-
-
-def _nothing() -> None:
-    """For gates that nobody waits at."""
+def _lock(old: TenantStatus, new: TenantStatus) -> Notice | None:
+    told = {Reason.LOCKED, Reason.PROOF_INCOMPLETE, Reason.STILL_OPEN}
+    found, before = new.condition(Type.SUSPENDED), old.condition(Type.SUSPENDED)
+    if found is None or found.reason not in told or (before is not None and before.reason == found.reason):
+        return None
+    return Notice(reason=found.reason, message=found.message, warning=found.reason != Reason.LOCKED)

@@ -74,8 +74,10 @@ class SignIn:
 
     def plan(self, intent: TenantIntent, picture: SignInPicture) -> Plan:
         """One plan of both: the Secret waits for the provider that it is about."""
-        if intent.phase is Phase.PURGED:
+        if intent.phase is Phase.PURGED or intent.locks_only:
             return self.authentik.plan(intent, picture.identity)
+        if picture.secret is not None and picture.secret.tenant_id != str(intent.tenant_id):
+            return self.authentik.plan(intent, picture.identity) + Plan((), (_foreign_secret(picture.secret),))
         access = self._access(intent, picture)
         due = credentials.link_due(access, picture.secret)
         identity = self.authentik.plan(replace(intent, recovery_link_due=due), picture.identity)
@@ -98,6 +100,16 @@ class SignIn:
             signed_in=admin is not None and admin.last_login is not None,
             renew=self.renew,
         )
+
+
+def _foreign_secret(found: KeptSecret) -> Obstacle:
+    """Told before a recovery link is made: a link that can not be kept would be made again at every try."""
+    return Obstacle(
+        system=System.AUTHENTIK,
+        reason="ForeignObject",
+        message=f"Secret {found.name} exists and is not this tenant's (label dezky.eu/tenant-id). It is not touched. "
+        "Move it away; the operator then makes its own.",
+    )
 
 
 def _ours_or_new(intent: TenantIntent, admin: User | None) -> bool:
@@ -147,7 +159,8 @@ class Mail:
     async def observe(self, intent: TenantIntent) -> MailPicture:
         """Owners first, then members and domains side by side, then DNS."""
         marks, members = await asyncio.gather(
-            self.stalwart.domain_marks({*self.neighbours.me.domains, *intent.known_domains}), self._members(intent)
+            self.stalwart.domain_marks({*self.neighbours.me.domains, *intent.known_domains}),
+            known_members(self.authentik, intent),
         )
         owned = ownership(
             self.neighbours.me,
@@ -175,28 +188,29 @@ class Mail:
     def plan(self, _: TenantIntent, picture: MailPicture) -> Plan:
         """Stalwart's plan, and what is wrong with the domains."""
         obstacles = (*map(_conflict, picture.ownership.conflicts), *map(_not_verified, picture.unverified))
-        if picture.intent.phase is Phase.PURGED:
+        if picture.intent.phase is Phase.PURGED or picture.intent.locks_only:
             obstacles = ()
         return self.stalwart.plan(picture.intent, picture.mail) + Plan((), obstacles)
-
-    async def _members(self, intent: TenantIntent) -> tuple[Member, ...] | None:
-        """Who is in the tenant; None when that can not be known now, and then nobody counts as having left."""
-        try:
-            async with asyncio.timeout(MEMBERS_WITHIN):
-                return await self.authentik.members(intent)
-        except (IntegrationError, TimeoutError):
-            return None
 
     async def _unverified(
         self, intent: TenantIntent, owned: Ownership, marks: Mapping[str, str | None]
     ) -> tuple[DnsRecord, ...]:
         """A Domain object captures mail: one is made only for a domain whose owner said so in DNS."""
-        if self.verification is DomainVerification.NONE or intent.phase is Phase.PURGED:
+        if self.verification is DomainVerification.NONE or intent.phase is Phase.PURGED or intent.locks_only:
             return ()
         wanted = [verification_record(domain, intent.tenant_id) for domain in owned.owned if domain not in marks]
         states = await asyncio.gather(*map(self.resolver.state, wanted))
         pairs = zip(wanted, states, strict=True)
         return tuple(record for record, state in pairs if state is not RecordState.PUBLISHED)
+
+
+async def known_members(authentik: AuthentikIntegration, intent: TenantIntent) -> tuple[Member, ...] | None:
+    """Who is in the tenant; None when that can not be known now, and then nobody counts as having left."""
+    try:
+        async with asyncio.timeout(MEMBERS_WITHIN):
+            return await authentik.members(intent)
+    except (IntegrationError, TimeoutError):
+        return None
 
 
 def _records(mail: MailObserved, intent: TenantIntent) -> tuple[DnsRecord, ...]:
@@ -247,11 +261,13 @@ class Files:
     """OCIS's objects."""
 
     ocis: OcisIntegration
+    authentik: AuthentikIntegration
     system: System = System.OCIS
 
     async def observe(self, intent: TenantIntent) -> FilesObserved:
-        """Group and spaces."""
-        return await self.ocis.observe(intent)
+        """Group and spaces; while the tenant is locked also the personal spaces of its people."""
+        members = await known_members(self.authentik, intent) if intent.locked else None
+        return await self.ocis.observe(replace(intent, members=members))
 
     def plan(self, intent: TenantIntent, picture: FilesObserved) -> Plan:
         """OCIS's plan."""
