@@ -32,7 +32,7 @@ def tenant_id(slug: str) -> uuid.UUID:
 
 def space(slug: str, key: str = "main", **changes: Any) -> Space:
     """A space as the tenant's spec would give it."""
-    suffix, title = ("", "") if key == "main" else (f"-{key}", f" {key}")
+    suffix, title = ("", "") if key == "main" else (f"_{key}", f" {key}")
     plain = Space(
         key=key,
         id=space_id_of(tenant_id(slug), key),

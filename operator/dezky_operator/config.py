@@ -118,6 +118,9 @@ class ReconcileSettings(_Section, frozen=True, kw_only=True):
 
     workers: Count = 16
     resync_seconds: Positive = 600.0
+    """Between two sweeps over all tenants."""
+    full_look_seconds: Positive = 21600.0
+    """Between two looks at one tenant that also ask what no sweep sees: DNS, its Secret, used room."""
     backoff_first_seconds: Positive = 1.0
     backoff_longest_seconds: Positive = 300.0
     watch_check_seconds: Positive = 60.0

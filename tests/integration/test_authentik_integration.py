@@ -397,10 +397,16 @@ def _purged(wanted: TenantIntent) -> TenantIntent:
     return replace(wanted, phase=Phase.PURGED, admin=None)
 
 
-async def test_a_deleted_tenant_is_left_as_it_is(server: AuthentikStandIn, daily: Identity) -> None:
+async def test_a_deleted_tenant_is_locked_and_nothing_else_of_it_is_changed(
+    server: AuthentikStandIn, daily: Identity
+) -> None:
     await daily.settle(ACME)
-    server.store.update("application", one(server.store, "application", "slug", "dezky-acme"), {"group": "Drifted"})
-    assert (await daily.planned(replace(ACME, phase=Phase.DELETED))).steps == ()
+    application = one(server.store, "application", "slug", "dezky-acme")
+    server.store.update("application", application, {"group": "Drifted"})
+    await daily.settle(replace(ACME, phase=Phase.DELETED, established=True))
+    assert application["group"] == "Drifted"
+    assert not one(server.store, "user", "username", "anna@acme.test")["is_active"]
+    assert not server.store.may_use(one(server.store, "user", "username", "anna@acme.test"), application)
 
 
 async def test_a_purge_leaves_nothing_of_ours_and_all_of_everybody_elses(

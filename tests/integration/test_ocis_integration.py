@@ -139,7 +139,7 @@ def _renamed(found: Space, _: OcisStandIn) -> None:
 
 
 def _realiased(found: Space, _: OcisStandIn) -> None:
-    found.alias = "project/dezky-acme-x"
+    found.alias = "project/dezky-acme_x"
 
 
 def _shrunk(found: Space, _: OcisStandIn) -> None:
@@ -554,11 +554,13 @@ async def test_a_purge_leaves_nothing_of_ours_and_touches_nothing_else(server: O
     assert (await daily.planned(intent(phase=Phase.PURGED))).in_sync
 
 
-async def test_a_deleted_tenant_is_left_as_it_is(server: OcisStandIn, daily: Files) -> None:
+async def test_a_deleted_tenant_is_closed_once(server: OcisStandIn, daily: Files) -> None:
     await daily.settle(intent())
-    of(server).disabled = True
+    deleted = intent(phase=Phase.DELETED, established=True, members=())
+    await daily.settle(deleted)
+    assert of(server).disabled
     server.calls.clear()
-    assert (await daily.round(intent(phase=Phase.DELETED))).steps == ()
+    assert (await daily.round(deleted)).steps == ()
     assert server.writes == []
 
 

@@ -483,10 +483,14 @@ async def test_a_purge_stops_before_a_mailbox_that_is_not_ours(server: StalwartS
     assert "acme.test" not in server.objects.names
 
 
-async def test_a_deleted_tenant_is_left_as_it_is(server: StalwartStandIn, daily: Mail) -> None:
+async def test_a_deleted_tenant_is_locked_and_nothing_else_of_it_is_changed(
+    server: StalwartStandIn, daily: Mail
+) -> None:
     await daily.settle(intent())
-    _one(server, "Domain", name="acme.test")["isEnabled"] = False
-    assert (await daily.planned(intent(phase=Phase.DELETED))).steps == ()
+    _one(server, "Domain", name="acme.test")["catchAllAddress"] = "all@acme.test"
+    found = await daily.round(intent(phase=Phase.DELETED, established=True))
+    assert [(step.kind, step.fields) for step in found.steps] == [("role", ("disabledPermissions",))]
+    assert not server.may_log_in(_account(server, "anna@acme.test"))
 
 
 async def test_an_address_that_is_a_group_gets_no_mailbox(server: StalwartStandIn, daily: Mail) -> None:

@@ -43,14 +43,22 @@ def test_a_tenant_exists_until_it_is_purged(phase: Phase) -> None:
 # -- whose a space is -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("alias", ["project/dezky-acme", "project/dezky-acme-archive"])
+@pytest.mark.parametrize("alias", ["project/dezky-acme", "project/dezky-acme_archive"])
 def test_our_alias_makes_a_space_ours(alias: str) -> None:
     """C032: the slug is the first part of the name, and the name tells whose a space is."""
     assert owns(intent(), drive(alias))
 
 
 @pytest.mark.parametrize(
-    "alias", ["project/acme", "project/dezky-acmeist", "project/dezky-nord", "personal/dezky-acme", ""]
+    "alias",
+    [
+        "project/acme",
+        "project/dezky-acmeist",
+        "project/dezky-acme-labs",
+        "project/dezky-nord",
+        "personal/dezky-acme",
+        "",
+    ],
 )
 def test_another_alias_does_not(alias: str) -> None:
     assert not owns(intent(), drive(alias))

@@ -85,7 +85,7 @@ def test_every_further_space_is_made() -> None:
 
 
 def test_name_and_alias_go_in_one_request_and_the_quota_in_another() -> None:
-    found = of(intent(), main=drive(name="Mine", drive_alias="project/dezky-acme-x", quota=Quota(total=1)))
+    found = of(intent(), main=drive(name="Mine", drive_alias="project/dezky-acme_x", quota=Quota(total=1)))
     assert keys(found) == ["update drive/main", "update quota/main"]
     assert found.steps[0].body == {"name": "Acme", "driveAlias": "project/dezky-acme"}
     assert found.steps[1].body == {"quota": {"total": GIB}}
@@ -192,9 +192,11 @@ def test_a_purge_of_nothing_is_done() -> None:
     assert planned(intent(phase=Phase.PURGED), NOTHING) == Plan()
 
 
-def test_a_deleted_tenant_is_left_as_it_is() -> None:
-    assert planned(intent(phase=Phase.DELETED), NOTHING) == Plan()
-    assert of(intent(phase=Phase.DELETED), main=drive(disabled=True, name="Mine")) == Plan()
+def test_a_deleted_tenant_is_closed_as_a_suspended_one_is_and_gets_nothing_new() -> None:
+    deleted = intent(phase=Phase.DELETED, established=True, members=())
+    assert planned(deleted, NOTHING) == Plan()
+    assert of(deleted, main=drive(disabled=True, name="Mine")) == Plan()
+    assert keys(of(deleted, main=drive(name="Mine"))) == ["disable drive/main/close"]
 
 
 # -- what is not ours -------------------------------------------------------------------------
@@ -235,7 +237,7 @@ GRANTS = st.lists(
     st.sampled_from([OWN, EDITS, MALLORY, changed(EDITS, roles=(VIEWER,)), changed(EDITS, roles=(MANAGER,))]),
     unique_by=lambda grant: grant.id,
 )
-ALIASES = st.sampled_from(["project/dezky-acme", "project/dezky-acme-old", "project/shared", "project/dezky-nord"])
+ALIASES = st.sampled_from(["project/dezky-acme", "project/dezky-acme_old", "project/shared", "project/dezky-nord"])
 
 
 @st.composite

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
 from tests.files import basic
 from tests.sandbox.ocis.server import OcisStandIn
-from tests.sandbox.ocis.store import EDITOR, MANAGER, VIEWER
+from tests.sandbox.ocis.store import EDITOR, MANAGER, STORAGE, VIEWER
 
 GRAPH, BETA = "/graph/v1.0", "/graph/v1beta1"
 KEY = "0b0f2a5e-7d0c-5f4e-9a51-3f2f1f1c0a11"
+LINK_PASSWORD = "Long-Enough-1"
 PURGE, RESTORE = {"Purge": "T"}, {"Restore": "T"}
 
 
@@ -50,6 +55,10 @@ def user(server: OcisStandIn, name: str) -> str:
 
 async def made(admin: httpx2.AsyncClient, **more: Any) -> httpx2.Response:
     return await admin.post(f"{GRAPH}/drives", json={"id": KEY, "name": "Acme", "driveType": "project", **more})
+
+
+def link_token(answer: httpx2.Response) -> str:
+    return str(answer.json()["link"]["webUrl"].rpartition("/")[2])
 
 
 def code(answer: httpx2.Response) -> str:
@@ -236,14 +245,64 @@ async def test_a_public_link_ends_with_its_space_and_comes_back_with_it(
     server: OcisStandIn, admin: httpx2.AsyncClient
 ) -> None:
     await made(admin)
-    answer = await admin.post(f"{BETA}/drives/{KEY}/root/createLink", json={"type": "view"})
-    link = f"/dav/public-files/{answer.json()['id']}"
-    async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as visitor:
+    answer = await admin.post(f"{BETA}/drives/{KEY}/root/createLink", json={"type": "view", "password": LINK_PASSWORD})
+    link = f"/dav/public-files/{link_token(answer)}"
+    async with as_user(server, "public", LINK_PASSWORD) as visitor:
         assert (await visitor.request("PROPFIND", link)).status_code == 207
         await admin.delete(f"{GRAPH}/drives/{KEY}")
         assert (await visitor.request("PROPFIND", link)).status_code == 404
         await admin.patch(f"{GRAPH}/drives/{KEY}", headers=RESTORE, json={})
         assert (await visitor.request("PROPFIND", link)).status_code == 207
+
+
+async def test_a_folder_is_made_once_and_tells_its_id_only_when_asked(admin: httpx2.AsyncClient) -> None:
+    await made(admin)
+    folder = f"/dav/spaces/{KEY}/probe"
+    first, again = [await admin.request("MKCOL", folder) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 405)
+    assert "OC-FileId" not in first.headers
+    assert (await admin.request("MKCOL", f"{folder}/a/b")).status_code == 409, "its parent is not there"
+    assert (await admin.request("MKCOL", f"{folder}2", content=b"<x/>")).status_code == 415
+    found = await admin.request("PROPFIND", folder, headers={"Depth": "0"})
+    assert found.status_code == 207
+    assert f"<oc:fileid>{STORAGE}${KEY}!" in found.text
+    assert (await admin.request("PROPFIND", f"{folder}2")).status_code == 404
+
+
+async def test_a_link_needs_a_manager_a_password_and_an_item_of_the_same_space(
+    server: OcisStandIn, admin: httpx2.AsyncClient, alice: httpx2.AsyncClient
+) -> None:
+    await made(admin)
+    await admin.post(f"{BETA}/drives/{KEY}/root/invite", json=invitation(user(server, "alice"), EDITOR))
+    await alice.request("MKCOL", f"/dav/spaces/{KEY}/probe")
+    found = await admin.request("PROPFIND", f"/dav/spaces/{KEY}/probe", headers={"Depth": "0"})
+    item = quote(found.text.partition("<oc:fileid>")[2].partition("<")[0], safe="")
+    whole = f"{BETA}/drives/{STORAGE}%24{KEY}/items/{item}/createLink"
+    body = {"type": "view", "password": LINK_PASSWORD}
+    assert (await alice.post(whole, json=body)).status_code == 400, "an Editor can give no access"
+    assert (await admin.post(whole, json={"type": "view"})).status_code == 400, "a password is enforced"
+    assert (await admin.post(whole, json={**body, "password": "short-1A"[:7]})).status_code == 400
+    past = {**body, "expirationDateTime": "2020-01-01T00:00:00Z"}
+    assert (await admin.post(whole, json=past)).status_code == 400
+    assert (await admin.post(f"{BETA}/drives/{KEY}/items/{item}/createLink", json=body)).status_code == 404
+    answer = await admin.post(whole, json=body)
+    assert answer.status_code == 200
+    assert answer.json()["id"] != link_token(answer)
+
+
+async def test_a_link_ends_by_itself_and_opens_to_nobody_without_its_password(
+    server: OcisStandIn, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin)
+    until = datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()
+    body = {"type": "view", "password": LINK_PASSWORD, "expirationDateTime": until}
+    token = link_token(await admin.post(f"{BETA}/drives/{KEY}/root/createLink", json=body))
+    async with as_user(server, "public", "wrong") as visitor:
+        assert (await visitor.request("PROPFIND", f"/dav/public-files/{token}")).status_code == 401
+    async with as_user(server, "public", LINK_PASSWORD) as visitor:
+        assert (await visitor.request("PROPFIND", f"/dav/public-files/{token}")).status_code == 207
+        server.store.links[token] = replace(server.store.links[token], until=time.time() - 1)
+        assert (await visitor.request("PROPFIND", f"/dav/public-files/{token}")).status_code == 404
 
 
 # -- groups ------------------------------------------------------------------------------------------

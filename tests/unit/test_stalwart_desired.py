@@ -20,6 +20,15 @@ from tests.mail import intent, members
         ("@acme.test", None),
         ("bob@sub.acme.test", None),
         ("bob@acme.test@elsewhere.test", None),
+        ("Jane Doe@acme.test", None),
+        ("jane\tdoe@acme.test", None),
+        (".jane@acme.test", None),
+        ("jane..doe@acme.test", None),
+        ("jané@acme.test", None),
+        ('"jane"@acme.test', None),
+        (f"{'j' * 65}@acme.test", None),
+        (f"{'j' * 64}@acme.test", f"{'j' * 64}@acme.test"),
+        ("j.o'neil+lists@acme.test", "j.o'neil+lists@acme.test"),
     ],
 )
 def test_a_member_has_a_mailbox_if_the_user_name_is_an_address_of_the_tenant(
@@ -32,6 +41,11 @@ def test_a_member_has_a_mailbox_if_the_user_name_is_an_address_of_the_tenant(
 
 def test_the_administrator_has_a_mailbox_before_being_a_member() -> None:
     assert list(desired(intent(members=())).mailboxes) == ["anna@acme.test"]
+
+
+def test_an_administrator_who_was_in_and_left_has_none_any_more() -> None:
+    found = desired(intent(members=(), admin_signed_in=True))
+    assert (dict(found.mailboxes), found.people) == ({}, frozenset())
 
 
 def test_the_administrator_has_a_mailbox_while_the_members_are_unknown() -> None:

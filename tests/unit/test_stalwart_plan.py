@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dezky_operator.integrations.apply import Outputs, resolved
 from dezky_operator.integrations.intent import Adoption, Phase, TenantIntent
 from dezky_operator.integrations.stalwart.desired import desired
+from dezky_operator.integrations.stalwart.duplicates import SURPLUS
 from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, MailingList, Role, Roles, Variant
 from dezky_operator.integrations.stalwart.observe import (
     Observed,
@@ -242,16 +243,26 @@ def test_no_step_touches_a_mailbox_that_may_not_be_taken(wanted: TenantIntent, o
 
 @given(intents(), worlds())
 def test_nothing_but_a_purge_or_a_confirmed_detach_destroys(wanted: TenantIntent, observed: Observed) -> None:
+    """But for what is there twice, and nothing hangs on the second."""
+    held = {role for found in observed.domains.values() for one in found.accounts for role in one.roles.role_ids}
     for step in planned(wanted, observed).steps:
-        if step.verb is Verb.DELETE and wanted.phase is not Phase.PURGED:
-            gone = [name for name in wanted.removable if name not in wanted.domains and name in wanted.known_domains]
-            assert gone
-            assert gone[0] in step.name
+        if step.verb is not Verb.DELETE or wanted.phase is Phase.PURGED:
+            continue
+        if step.reason == SURPLUS:
+            assert step.target in {role.id for role in observed.roles[1:]} - held
+            continue
+        gone = [name for name in wanted.removable if name not in wanted.domains and name in wanted.known_domains]
+        assert gone
+        assert gone[0] in step.name
 
 
 @given(intents(), worlds())
-def test_a_deleted_tenant_is_changed_by_nothing(wanted: TenantIntent, observed: Observed) -> None:
-    assert planned(replace(wanted, phase=Phase.DELETED), observed) == Plan()
+def test_a_deleted_tenant_is_locked_by_its_roles_alone(wanted: TenantIntent, observed: Observed) -> None:
+    found = planned(replace(wanted, phase=Phase.DELETED, established=True), observed)
+    assert {step.kind for step in found.steps} <= {"role"}
+    assert found == planned(replace(wanted, phase=Phase.SUSPENDED, established=True), observed)
+    locked = after(wanted, observed, found.steps)
+    assert all("authenticate" in role.disabled_permissions for role in locked.roles)
 
 
 @given(intents(), worlds())

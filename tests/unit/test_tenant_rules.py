@@ -89,6 +89,44 @@ def test_a_domain_of_another_installation_is_never_taken() -> None:
     assert owner(claim("acme"), marks=marks) == "a tenant of another installation"
 
 
+def left_behind(slug: str = "gone") -> dict[str, str | None]:
+    return {"acme.test": f"dezky:{INSTALLATION}:{uuid.uuid5(uuid.NAMESPACE_DNS, slug)}:domain"}
+
+
+def test_force_takes_what_a_vanished_tenant_left_and_nothing_of_one_that_is_held() -> None:
+    me, gone = claim("acme"), uuid.uuid5(uuid.NAMESPACE_DNS, "gone")
+    fields: dict[str, Any] = {"installation_id": INSTALLATION, "others": (), "marks": left_behind()}
+    assert ownership(me, records=(), force=True, **fields).owned == ("acme.test",)
+    held = frozenset({f"dezky:{INSTALLATION}:{gone}"})
+    for kept_back in (
+        ownership(me, records=(), **fields),
+        ownership(me, records=(), force=True, held=held, **fields),
+        ownership(me, records=(record("gone", str(gone)),), force=True, **fields),
+        ownership(me, records=(), force=True, **{**fields, "others": (claim("gone", domains=()),)}),
+        ownership(me, records=(), force=True, **{**fields, "installation_id": "another"}),
+    ):
+        assert kept_back.owned == ()
+
+
+def test_what_frees_a_domain_names_the_place() -> None:
+    me = claim("acme", created="2026-01-02T00:00:00Z")
+
+    def remedy(*others: Claim, records: tuple[Record, ...] = (), marks: dict[str, str | None] | None = None) -> str:
+        found = ownership(me, installation_id=INSTALLATION, others=others, records=records, marks=marks or {})
+        return found.conflicts[0].remedy
+
+    assert remedy(claim("older")) == "remove it from spec.domains of tenant older"
+    detached = remedy(claim("gone", domains=()), marks=left_behind())
+    assert detached.startswith("annotate tenant gone with dezky.eu/confirm-detach=acme.test")
+    assert remedy(claim("gone"), marks=left_behind()).startswith("remove it from spec.domains of tenant gone, then ")
+    assert "dezky-tombstone-gone" in remedy(records=(record("gone", str(uuid.uuid4())),))
+    assert "spec.adoption: Force" in remedy(marks=left_behind())
+
+
+def test_the_mail_servers_own_domain_is_the_platforms() -> None:
+    assert "mail server's own domain" in owner(claim("acme"), marks={"acme.test": "dezky:server:platform"})
+
+
 @given(st.lists(st.tuples(st.sampled_from(["1", "2"]), st.integers(0, 9)), min_size=1, max_size=6, unique=True))
 def test_exactly_one_of_all_claimants_owns_a_domain(ranks: list[tuple[str, int]]) -> None:
     claims = [claim(f"t{day}x{number}", created=f"2026-01-0{day}T00:00:00Z") for day, number in ranks]
@@ -189,9 +227,27 @@ def test_a_new_provider_is_waited_for() -> None:
 
 
 def test_an_expired_link_goes() -> None:
-    secret = kept(recovery_link_round="again", recovery_link="x", recovery_link_expires_at="2026-11-23T00:00:00Z")
+    old = {"recovery_link": "x", "recovery_link_expires_at": "2026-11-23T00:00:00Z"}
+    secret = kept(recovery_link_round="asked:again", **old)
     (step,) = plan(access(signed_in=True, renew="again"), secret, now=NOW).steps
     assert step.body["data"] == {"recovery-link": None, "recovery-link-expires-at": None}
+    assert step.asked
+
+
+@pytest.mark.parametrize("value", ["first", "", "again"])
+def test_every_value_that_asks_for_a_link_gets_one_and_gets_it_once(value: str) -> None:
+    asking = access(signed_in=True, renew=value)
+    first = kept(recovery_link_round="first")
+    (step,) = plan(asking, first, now=NOW).steps
+    assert step.asked
+    assert isinstance(step.body["data"], dict)
+    made = kept(recovery_link_round=str(step.body["data"]["recovery-link-round"]))
+    assert not link_due(asking, made)
+
+
+def test_a_changed_credential_is_drift_and_a_first_link_is_not_asked_for() -> None:
+    for found in (plan(access(), None, now=NOW), plan(access(client_secret="new"), kept(), now=NOW)):
+        assert [step.asked for step in found.steps] == [False]
 
 
 # -- small parts -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ ANNOTATION_RECONCILE = "dezky.eu/reconcile-requested-at"
 ANNOTATION_CONFIRM_PURGE = "dezky.eu/confirm-purge"
 ANNOTATION_CONFIRM_DETACH = "dezky.eu/confirm-detach"
 ANNOTATION_RESTORE = "dezky.eu/restore"
+ANNOTATION_RESYNC = "dezky.eu/resync-seconds"
 ANNOTATION_RENEW_LINK = "dezky.eu/renew-recovery-link"
 
 MAIN_SPACE = "main"
@@ -256,9 +257,9 @@ class SuspensionStatus(_View, frozen=True, kw_only=True):
     """
 
     since: str
-    source: str = "Spec"
+    source: str | None = None
     reason: str | None = None
-    mail_policy: str = "Accept"
+    mail_policy: str | None = None
     hold_until: str | None = None
     hold: str | None = None
     locked_at: str | None = None
@@ -286,6 +287,13 @@ class PlannedStep(_View, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class DriftStatus(_View, frozen=True, kw_only=True):
+    """`status.drift`: what another hand changed and the operator put back, last."""
+
+    at: str
+    steps: tuple[PlannedStep, ...] = ()
+
+
 class TenantStatus(_View, frozen=True, kw_only=True):
     """`status`. ``observed_generation`` has no default here so that it is always written."""
 
@@ -308,6 +316,7 @@ class TenantStatus(_View, frozen=True, kw_only=True):
     suspension: SuspensionStatus | None = None
     preview: PreviewStatus | None = None
     plan: tuple[PlannedStep, ...] = ()
+    drift: DriftStatus | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type."""

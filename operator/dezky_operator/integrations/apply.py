@@ -45,7 +45,8 @@ class Applied:
     done: list[Step] = field(default_factory=list)
     failed: dict[str, IntegrationError] = field(default_factory=dict)
     skipped: list[Step] = field(default_factory=list)
-    outputs: dict[str, Outputs] = field(default_factory=dict)
+    outputs: dict[str, Outputs] = field(default_factory=dict, repr=False)
+    """By step. Passwords and links are among them."""
 
     def errors_of(self, system: System) -> list[IntegrationError]:
         """The failures of one system, in the order of their steps' keys."""

@@ -53,7 +53,7 @@ class Brand:
 class Space:
     """One file space. ``id`` is derived from tenantId and key, so a crash finds its own space again.
 
-    ``quota`` in bytes, 0 = unlimited. ``alias`` is the drive alias (`project/dezky-<slug>[-<key>]`).
+    ``quota`` in bytes, 0 = unlimited. ``alias`` is the drive alias (`project/dezky-<slug>[_<key>]`).
     """
 
     key: str
@@ -110,6 +110,9 @@ class TenantIntent:
         present_marks: marks of other tenants that are not deleted.
         active_marks: marks of those among them that are not suspended either: their people keep their accounts.
         recovery_link_due: a recovery link has to be made now.
+        recovery_link_asked: it is due because a person asked for another one, which also lets the administrator in.
+        admin_signed_in: the administrator has signed in before. From then on membership is what people make of it:
+            who is taken out of the tenant, or deleted, does not come back by itself.
     """
 
     slug: str
@@ -141,6 +144,8 @@ class TenantIntent:
     present_marks: frozenset[str] = frozenset()
     active_marks: frozenset[str] = frozenset()
     recovery_link_due: bool = False
+    recovery_link_asked: bool = False
+    admin_signed_in: bool = False
 
     @property
     def locked(self) -> bool:
@@ -151,6 +156,11 @@ class TenantIntent:
     def locks_only(self) -> bool:
         """Whether locks are all that may change: an edit applies on resume, and a deleted tenant gets nothing new."""
         return self.locked and self.established
+
+    def is_canary(self, username: str) -> bool:
+        """Whether an account proves locks, and so is nobody. One of an earlier primary domain is one too."""
+        local = (self.canary or "").partition("@")[0]
+        return bool(local) and username.partition("@")[0].lower() == local
 
     @property
     def mark(self) -> str:

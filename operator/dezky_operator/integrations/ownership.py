@@ -23,11 +23,11 @@ class Owner:
 
     def takeable(self, adoption: Adoption) -> bool:
         """Whether this tenant may treat the object as its own."""
-        if self.ours:
-            return True
+        if self.ours or self.held:
+            return self.ours
         if self.mark is None:
             return adoption is not Adoption.NEVER
-        return adoption is Adoption.FORCE and not self.held
+        return adoption is Adoption.FORCE
 
     @property
     def sentence(self) -> str:
@@ -47,7 +47,9 @@ class Owner:
 
 def owner_of(mark: str | None, expected: str, intent: TenantIntent) -> Owner:
     """Whose ``mark`` is; ``expected`` is the mark the object would have if it were ours in this role."""
-    held = mark is not None and (
-        mark.endswith(PLATFORM) or any(mark.startswith(other) for other in intent.living_marks)
+    held = (
+        mark is not None
+        and mark != expected
+        and (mark.endswith(PLATFORM) or any(mark.startswith(other) for other in intent.living_marks))
     )
     return Owner(mark=mark or None, ours=mark == expected, held=held)

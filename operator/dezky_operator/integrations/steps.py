@@ -107,10 +107,15 @@ class Step:
     @property
     def waits_for(self) -> frozenset[str]:
         """Every step this one follows: those named in ``after`` and those its Refs need."""
+        return self.needs.union(self.after)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The steps whose results this one can not be sent without."""
         refs = {ref.step for ref in refs_in(self.body)}
         if isinstance(self.target, Ref):
             refs.add(self.target.step)
-        return frozenset(refs.union(self.after))
+        return frozenset(refs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +147,16 @@ class Plan:
     def in_sync(self) -> bool:
         """Nothing to do and nothing in the way."""
         return not self.steps and not any(found.blocking for found in self.obstacles)
+
+    @property
+    def asked(self) -> Plan:
+        """The steps that are no drift, without those that need a step which is: no obstacle, nothing half done."""
+        steps = [step for step in self.steps if step.asked]
+        left_out = {step.id for step in self.steps if not step.asked}
+        while waiting := [step for step in steps if step.needs & left_out]:
+            left_out |= {step.id for step in waiting}
+            steps = [step for step in steps if step.id not in left_out]
+        return Plan(tuple(steps))
 
 
 def refs_in(value: object) -> Iterator[Ref]:

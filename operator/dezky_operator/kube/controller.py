@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from lightkube import ApiError
 
-from dezky_operator.config import ReconcileSettings
+from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant, TenantStatus
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
@@ -19,12 +19,14 @@ from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.patch import merge_patch
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
+from dezky_operator.kube.resources import FINALIZER
 from dezky_operator.kube.tombstones import PREFIX, TombstoneController, key_of
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.outcome import Notice, Outcome
 from dezky_operator.tenant.record import Record
+from dezky_operator.tenant.settled import first_look, full_look, is_settled, may_rest
 from dezky_operator.tenant.suspension import text_of
 from dezky_operator.tenant.world import World
 
@@ -45,7 +47,7 @@ class TenantController:
         events: EventPoster,
         cache: TenantCache,
         queue: WorkQueue,
-        settings: ReconcileSettings,
+        settings: Settings,
         brake: MassDeletion,
         installation_id: str,
         metrics: Metrics,
@@ -73,9 +75,17 @@ class TenantController:
         before, now = self._cache.put(raw)
         if before is None:
             self._first_seen[name] = self._clock()
-        if before is None or before.trigger != now.trigger:
+        if before is None and not kind and isinstance(now.tenant, Tenant) and may_rest(now.tenant, FINALIZER):
+            self._rest(name, now.tenant)
+        elif before is None or before.trigger != now.trigger:
             self._queue.add(name, _urgency(now, listed=not kind))
             self._wake_rivals(before, now)
+
+    def _rest(self, name: str, tenant: Tenant) -> None:
+        """Found settled at the start: the first sweep looks at it with all others, its own look comes some day."""
+        self._ready_after.setdefault(name, 0.0)
+        wait = first_look(tenant, self._settings, datetime.now(UTC), self._jitter())
+        self._queue.add_later(name, wait)
 
     async def fetch(self, name: str) -> None:
         """Read one Tenant past the watch and treat it as told by it."""
@@ -165,6 +175,10 @@ class TenantController:
             unreadable=self._records.unreadable,
         )
 
+    def everybody(self) -> World:
+        """All that is known of all Tenants."""
+        return self.world("")
+
     async def _write(self, name: str, outcome: Outcome) -> None:
         """Write the status, when it differs from what is there."""
         seen = self._cache.get(name)
@@ -185,11 +199,15 @@ class TenantController:
             self._ready_after.setdefault(name, self._clock() - self._first_seen.get(name, self._clock()))
 
     def _schedule(self, name: str, outcome: Outcome) -> None:
-        if self._cache.get(name) is None:
+        seen = self._cache.get(name)
+        if seen is None:
             self._queue.drop(name)
         elif outcome.settled:
             self._queue.forget(name)
-            pause = min(outcome.recheck or self._settings.resync_seconds, self._settings.resync_seconds)
+            longest = self._settings.reconcile.resync_seconds
+            if isinstance(seen.tenant, Tenant) and is_settled(seen.tenant):
+                longest = full_look(seen.tenant, self._settings)  # the sweep sees it meanwhile
+            pause = min(outcome.recheck or longest, longest)
             self._queue.add_later(name, pause * (0.9 + 0.2 * self._jitter()))
         else:
             self._queue.retry(name, at_least=outcome.not_before)

@@ -22,7 +22,6 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.config import Settings
-from dezky_operator.integrations.canary.model import NoCanary
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.controller import TenantController
@@ -32,7 +31,15 @@ from dezky_operator.kube.lease import Fence, LeaseHolder
 from dezky_operator.kube.queue import WorkQueue
 from dezky_operator.kube.records import RecordBook
 from dezky_operator.kube.secrets import SecretStore
-from dezky_operator.kube.systems import Wire, Wiring, connect_systems, plain_wire
+from dezky_operator.kube.sweep import FleetSweep
+from dezky_operator.kube.systems import (
+    Wire,
+    Wiring,
+    connect_canary,
+    connect_clients,
+    connect_systems,
+    plain_wire,
+)
 from dezky_operator.kube.tombstones import Surroundings, TombstoneController
 from dezky_operator.kube.transport import Wrap, connect
 from dezky_operator.kube.watch import EventSource
@@ -44,6 +51,7 @@ from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.proof import Proofs
 from dezky_operator.tenant.retention import Retention, Waited
 from dezky_operator.tenant.rounds import Rounds
+from dezky_operator.tenant.sweep import Sweep
 
 log = structlog.get_logger(__name__)
 FINISH_WITHIN = 20.0
@@ -101,15 +109,18 @@ class Operator:
             executor=self._executor,
             wire=wire,
         )
-        secrets = SecretStore(self._client, settings.secrets_namespace)
+        secrets, recorder = SecretStore(self._client, settings.secrets_namespace), NoRecorder()
+        clients = connect_clients(settings, self._wiring)
+        systems = connect_systems(settings, self._wiring, clients, secrets)
         rounds = Rounds(
             settings=settings,
-            systems=connect_systems(settings, self._wiring, secrets),
-            recorder=NoRecorder(),
+            systems=systems,
+            recorder=recorder,
             metrics=self.metrics,
             stopping=self._stop.is_set,
         )
-        proofs, brake = Proofs(NoCanary()), MassDeletion(most=settings.deletion.brake)
+        proofs = Proofs(connect_canary(settings, self._wiring, clients, systems, recorder))
+        brake = MassDeletion(most=settings.deletion.brake)
         events = EventPoster(self._client)
         self.controller = TenantController(
             api=self._api,
@@ -118,7 +129,7 @@ class Operator:
             events=events,
             cache=self._cache,
             queue=self._queue,
-            settings=settings.reconcile,
+            settings=settings,
             brake=brake,
             installation_id=str(settings.installation_id),
             metrics=self.metrics,
@@ -143,6 +154,15 @@ class Operator:
                 world=self.controller.world,
                 release_tenant=self.controller.release,
             ),
+        )
+        self.sweep = FleetSweep(
+            Sweep(rounds),
+            listed=self._api.versions,
+            world=self.controller.everybody,
+            cache=self._cache,
+            queue=self._queue,
+            interval=settings.reconcile.resync_seconds,
+            jitter=random.random,
         )
         self._watchdog = Watchdog(
             versions=self._api.versions,
@@ -223,7 +243,7 @@ class Operator:
         keep = asyncio.create_task(self._lease.keep())
         chores = [
             asyncio.create_task(chore)
-            for chore in (self._watchdog.run(), self._watch_credentials(), self._tombstones.watch())
+            for chore in (self._watchdog.run(), self._watch_credentials(), self._tombstones.watch(), self.sweep.run())
         ]
         try:
             await self._until_stopped(keep, watch)

@@ -6,6 +6,7 @@ an annotation, or a tombstone repaired by hand, is noticed without a restart.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,10 @@ class ForeignRecord(ValueError):  # noqa: N818 - named after what was found
     """A ConfigMap of a tombstone's name is somebody else's, or another tenant's."""
 
 
+class ChangedMeanwhile(Exception):  # noqa: N818 - named after what happened
+    """Somebody changed the tombstone since it was read for this write; what was concluded from it is void."""
+
+
 def name_of(slug: str) -> str:
     """The name of a tenant's tombstone."""
     return f"dezky-tombstone-{slug}"
@@ -51,6 +56,8 @@ class RecordBook:
     def __init__(self, client: AsyncClient, namespace: str) -> None:
         self._client, self.namespace = client, namespace
         self._known: dict[str, Kept] = {}
+        self._busy = asyncio.Lock()
+        """A listing that began before a write would bring back what the write replaced."""
         self.unreadable: frozenset[str] = frozenset()
         """Slugs whose record is damaged: who they were is not known, so nobody may take their names."""
 
@@ -70,6 +77,10 @@ class RecordBook:
 
     async def load(self) -> frozenset[str]:
         """Read every tombstone anew; the slugs of those that changed. A damaged one blocks nothing but its own slug."""
+        async with self._busy:
+            return await self._load()
+
+    async def _load(self) -> frozenset[str]:
         known: dict[str, Kept] = {}
         unreadable = set()
         async for found in self._client.list(ConfigMap, namespace=self.namespace, labels={LABEL_RECORD: "tenant"}):
@@ -87,19 +98,36 @@ class RecordBook:
         self._known, self.unreadable = known, frozenset(unreadable)
         return frozenset(changed | gone)
 
-    async def write(self, record: Record) -> None:
-        """Keep ``record``. Raises ForeignRecord over another tenant's record or a ConfigMap that is none of ours."""
+    async def write(self, record: Record, *, over: str | None = None) -> Kept:
+        """Keep ``record``; ``over`` is the version it was concluded from.
+
+        Raises ForeignRecord over another tenant's record or a ConfigMap that is none of ours, ChangedMeanwhile when the
+        tombstone is not at that version any more.
+        """
+        async with self._busy:
+            known = self._known.get(record.slug)
+            if over is not None and _version(known) != over:
+                raise ChangedMeanwhile(name_of(record.slug))
+            return await self._write(record)
+
+    async def _write(self, record: Record) -> Kept:
         known = self._known.get(record.slug)
         if known is not None and known.record == record:
-            return
+            return known
         if known is not None and known.record.tenant_id != record.tenant_id:
             raise ForeignRecord(
                 f"record {name_of(record.slug)} is of tenantId {known.record.tenant_id}, not {record.tenant_id}"
             )
-        self._known[record.slug] = await (self._create(record) if known is None else self._patch(record, known.version))
+        kept = await (self._create(record) if known is None else self._patch(record, known.version))
+        self._known[record.slug] = kept
+        return kept
 
     async def remove(self, slug: str) -> None:
         """Forget the tenant for good: only after its purge."""
+        async with self._busy:
+            await self._remove(slug)
+
+    async def _remove(self, slug: str) -> None:
         try:
             patch = {"metadata": {"finalizers": None}}
             await self._client.patch(

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 import httpx2
 
 from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, Settings, StalwartSettings
+from dezky_operator.integrations.apply import Recorder
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.integration import AuthentikIntegration
+from dezky_operator.integrations.canary.door import Door
+from dezky_operator.integrations.canary.probe import Means, ProbeCanary
 from dezky_operator.integrations.connection import Authorizer, Connection, Fence, Limits
 from dezky_operator.integrations.dns.resolver import Resolver
 from dezky_operator.integrations.errors import AuthFailed
@@ -57,19 +60,65 @@ class Wiring:
             await client.aclose()
 
 
-def connect_systems(settings: Settings, wiring: Wiring, secrets: Secrets) -> Systems:
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """One client for each system: its pace and its patience are shared by all who use it."""
+
+    authentik: AuthentikClient
+    stalwart: StalwartClient
+    ocis: OcisClient
+
+
+def connect_clients(settings: Settings, wiring: Wiring) -> Clients:
+    """The ways into the systems, with the operator's credentials; nothing is sent yet."""
+    return Clients(
+        authentik=AuthentikClient(_authentik(settings, wiring)),
+        stalwart=StalwartClient(_stalwart(settings, wiring)),
+        ocis=OcisClient(_ocis(settings, wiring)),
+    )
+
+
+def connect_canary(
+    settings: Settings, wiring: Wiring, clients: Clients, systems: Systems, recorder: Recorder
+) -> ProbeCanary:
+    """Who proves a lock from outside. It signs in where people do: an issuer follows the host that is asked."""
+    public = settings.authentik.public_url or settings.authentik.url
+    means = Means(
+        authentik=clients.authentik,
+        stalwart=clients.stalwart,
+        ocis=clients.ocis,
+        performers={
+            System.AUTHENTIK: systems.authentik,
+            System.STALWART: systems.stalwart,
+            System.OCIS: systems.ocis,
+        },
+        recorder=recorder,
+        doors={
+            System.AUTHENTIK: _door(System.AUTHENTIK, public, settings.authentik.timeout_seconds, wiring),
+            System.STALWART: _door(System.STALWART, settings.stalwart.url, settings.stalwart.timeout_seconds, wiring),
+            System.OCIS: _door(System.OCIS, settings.ocis.url, settings.ocis.timeout_seconds, wiring),
+        },
+        metrics=wiring.metrics,
+    )
+    return ProbeCanary(means, clock=wiring.clock)
+
+
+def _door(system: System, url: str, timeout: float, wiring: Wiring) -> Door:
+    client = wiring.client(system, base_url=url.rstrip("/"), timeout=timeout)
+    return Door(system=system, client=client, metrics=wiring.metrics, timeout=timeout, clock=wiring.clock)
+
+
+def connect_systems(settings: Settings, wiring: Wiring, clients: Clients, secrets: Secrets) -> Systems:
     """The systems tenants live in; nothing is sent yet."""
     return Systems(
         authentik=AuthentikIntegration(
-            AuthentikClient(_authentik(settings, wiring)),
+            clients.authentik,
             installation_id=str(settings.installation_id),
             public_url=settings.authentik.public_url or settings.authentik.url,
             clock=wiring.clock,
         ),
-        stalwart=StalwartIntegration(
-            StalwartClient(_stalwart(settings, wiring)), executor=wiring.executor, clock=wiring.clock
-        ),
-        ocis=OcisIntegration(OcisClient(_ocis(settings, wiring))),
+        stalwart=StalwartIntegration(clients.stalwart, executor=wiring.executor, clock=wiring.clock),
+        ocis=OcisIntegration(clients.ocis),
         secrets=secrets,
         resolver=Resolver(settings.dns.servers, timeout=settings.dns.timeout_seconds, clock=wiring.clock),
     )

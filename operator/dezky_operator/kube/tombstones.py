@@ -17,7 +17,7 @@ from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.lease import boottime
 from dezky_operator.kube.queue import Urgency, WorkQueue
-from dezky_operator.kube.records import Kept, RecordBook, name_of
+from dezky_operator.kube.records import ChangedMeanwhile, Kept, RecordBook, name_of
 from dezky_operator.tenant.record import Record, RecordState
 from dezky_operator.tenant.retention import Clocks, Retention, Wishes
 from dezky_operator.tenant.world import World
@@ -86,7 +86,12 @@ class TombstoneController:
         if kept is None:
             queue.drop(key)
             return "gone"
-        rest = await self._retention.reconcile(kept.record, _wishes(kept), self._around.world(slug), Burier(self, slug))
+        burier = Burier(self, slug, kept.version)
+        try:
+            rest = await self._retention.reconcile(kept.record, _wishes(kept), self._around.world(slug), burier)
+        except ChangedMeanwhile:
+            queue.add(key, Urgency.LOCK)
+            return "conflict"
         for notice in rest.notices:
             log.info("told", reason=notice.reason, text=notice.message)
             await self._around.events.post_about_record(self._around.records.namespace, name_of(slug), kept.uid, notice)
@@ -94,7 +99,7 @@ class TombstoneController:
             queue.retry(key)
             return "unsettled"
         queue.forget(key)
-        pause = rest.again if rest.again is not None else self._around.settings.reconcile.resync_seconds
+        pause = rest.again if rest.again is not None else self._around.settings.reconcile.full_look_seconds
         if pause > 0:
             queue.add_later(key, pause)
         else:
@@ -134,14 +139,14 @@ class TombstoneController:
 class Burier:
     """The writes to the API server that one look at a tombstone may need."""
 
-    def __init__(self, controller: TombstoneController, slug: str) -> None:
-        self._controller, self._slug = controller, slug
+    def __init__(self, controller: TombstoneController, slug: str, version: str) -> None:
+        self._controller, self._slug, self._version = controller, slug, version
 
     async def keep(self, record: Record) -> None:
         """Write the record, and wake the Tenant that may wait for it."""
         around = self._controller.around
         before = around.records.of(self._slug)
-        await around.records.write(record)
+        self._version = (await around.records.write(record, over=self._version)).version
         if before is None or (before.state, before.blocked) != (record.state, record.blocked):
             log.info("tombstone", state=record.state, blocked=record.blocked.reason if record.blocked else None)
             around.queue.add(self._slug)

@@ -24,6 +24,12 @@ class Metrics:
         self.steps = Counter(
             "dezky_steps", "Applied steps by outcome.", ["system", "kind", "verb", "outcome"], registry=self.registry
         )
+        self.drift = Counter(
+            "dezky_drift_detected",
+            "Fields that another hand changed, when they were put back or first reported.",
+            ["system", "field"],
+            registry=self.registry,
+        )
         self.requests = Counter(
             "dezky_external_requests", "Requests to external systems.", ["system", "op", "code"], registry=self.registry
         )

@@ -58,7 +58,7 @@ class OnlyAsked:
 
     async def __call__(self, system: System, plan: Plan, /) -> Plan:  # noqa: ARG002 - wherever it is
         """The steps that are no drift."""
-        return Plan(tuple(step for step in plan.steps if step.asked))
+        return plan.asked
 
     def over(self, system: System) -> None:
         """Of no interest."""

@@ -7,7 +7,7 @@ recovery link. The link is made once; `dezky.eu/renew-recovery-link` with a new 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dezky_operator.integrations.steps import Plan, Ref, Step, System, Value, Verb, step_key
@@ -16,8 +16,10 @@ LINK_LIFETIME = timedelta(hours=72)
 LINK = "recovery-link"
 LINK_EXPIRES = "recovery-link-expires-at"
 LINK_ROUND = "recovery-link-round"
-"""Which link this is: ``first``, or the value of the annotation that asked for another. Outlives the link."""
+"""Which link this is: the first, or the one that a value of the annotation asked for. Outlives the link."""
 FIRST_ROUND = "first"
+ASKED_ROUND = "asked:"
+"""Before the annotation's value, which may be any text, also ``first`` or none at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,12 @@ def link_due(access: Access, kept: KeptSecret | None) -> bool:
         return False
     made = kept.data.get(LINK_ROUND) if kept else None
     if access.renew is not None:
-        return made != access.renew
+        return made != _round(access)
     return made is None and not access.signed_in
+
+
+def _round(access: Access) -> str:
+    return FIRST_ROUND if access.renew is None else f"{ASKED_ROUND}{access.renew}"
 
 
 def plan(access: Access, kept: KeptSecret | None, *, now: datetime) -> Plan:
@@ -75,13 +81,15 @@ def plan(access: Access, kept: KeptSecret | None, *, now: datetime) -> Plan:
     if due:
         wanted[LINK] = Ref(System.AUTHENTIK, "recovery-link", "admin", "link")
         wanted[LINK_EXPIRES] = (now + LINK_LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
-        wanted[LINK_ROUND] = access.renew or FIRST_ROUND
+        wanted[LINK_ROUND] = _round(access)
     elif kept and LINK in kept.data and _spent(access, kept, now):
         wanted |= {LINK: None, LINK_EXPIRES: None}
     changed = {key: value for key, value in wanted.items() if kept is None or kept.data.get(key) != value}
     if not changed:
         return Plan()
-    return Plan((_step(access, changed, exists=kept is not None),))
+    # A link that was asked for, or is spent, is an event; the other fields differ only by another hand.
+    asked = (due and access.renew is not None) or changed.keys() <= {LINK, LINK_EXPIRES}
+    return Plan((replace(_step(access, changed, exists=kept is not None), asked=asked),))
 
 
 def _spent(access: Access, kept: KeptSecret, now: datetime) -> bool:

@@ -22,7 +22,7 @@ from dezky_operator.integrations.intent import (
     TenantIntent,
     space_id_of,
 )
-from dezky_operator.integrations.ocis.desired import cleaned
+from dezky_operator.integrations.ocis.desired import alias_of, cleaned
 from dezky_operator.tenant.record import Record
 from dezky_operator.tenant.suspension import hold_active
 
@@ -79,6 +79,7 @@ def intent_of(  # noqa: PLR0913 - each is one independent fact, all by keyword
         disabled_drives=suspension.disabled_drive_ids if suspension else (),
         reopens=spec.drift_policy == "Correct",
         canary=canary_of(tenant),
+        admin_signed_in=_admin_signed_in(tenant),
         people=tuple(sorted(record.as_built.people.items())) if record else (),
         living_marks=marks.held,
         present_marks=marks.present,
@@ -124,6 +125,13 @@ def _admin(tenant: Tenant) -> Admin | None:
     return Admin(username=admin.email.lower(), email=admin.email, name=admin.name or admin.email)
 
 
+def _admin_signed_in(tenant: Tenant) -> bool:
+    """Whether the administrator that the spec names now was seen to have signed in."""
+    admin, seen = _admin(tenant), tenant.status.identity
+    known = admin is not None and seen is not None and seen.admin_username == admin.username
+    return known and bool(seen and seen.admin_signed_in)
+
+
 def _brand(tenant: Tenant, settings: Settings) -> Brand | None:
     brand = tenant.spec.brand
     if brand is None:
@@ -138,12 +146,12 @@ def _brand(tenant: Tenant, settings: Settings) -> Brand | None:
 
 def _spaces(tenant: Tenant, tenant_id: uuid.UUID) -> tuple[Space, ...]:
     """The main space has the customer's name; further ones add their own, so that a list of spaces reads well."""
-    name, alias = cleaned(tenant.spec.display_name), f"project/dezky-{tenant.name}"
+    name = cleaned(tenant.spec.display_name)
     main = Space(
         key=MAIN_SPACE,
         id=space_id_of(tenant_id, MAIN_SPACE),
         name=name,
-        alias=alias,
+        alias=alias_of(tenant.name),
         quota=quantity(tenant.spec.files.quota),
     )
     further = (
@@ -151,7 +159,7 @@ def _spaces(tenant: Tenant, tenant_id: uuid.UUID) -> tuple[Space, ...]:
             key=space.name,
             id=space_id_of(tenant_id, space.name),
             name=cleaned(f"{name} {space.name}"),
-            alias=f"{alias}-{space.name}",
+            alias=alias_of(tenant.name, space.name),
             quota=quantity(space.quota),
         )
         for space in tenant.spec.files.spaces

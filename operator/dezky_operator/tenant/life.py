@@ -24,6 +24,7 @@ from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.tenant import burial, report
 from dezky_operator.tenant.admission import Admission, OnlyAsked, WriteAhead
 from dezky_operator.tenant.checks import objection
+from dezky_operator.tenant.drift import drift_of, only_reported
 from dezky_operator.tenant.findings import Circumstances
 from dezky_operator.tenant.identity import Candidate, Identity, Refused, identify
 from dezky_operator.tenant.intent import ESTABLISHED
@@ -125,7 +126,7 @@ class TenantLife:
         established = tenant.status.tenant_id == str(who.tenant_id)
         if established:
             await keeper.hold()  # taken off by hand, or never set on a restored one: it would be forgotten when deleted
-        if established and _only_reports_drift(tenant):
+        if established and only_reported(tenant):
             reports = await self._rounds.run(tenant, intent, world, OnlyAsked())
             withheld = Reason.DRIFT if reports.steps else None
             status = report.status_of(tenant, reports, self._around(intent, withheld=withheld))
@@ -280,6 +281,10 @@ class TenantLife:
         )
 
     def _outcome(self, tenant: Tenant, status: TenantStatus, reports: Reports, *, withheld: bool = False) -> Outcome:
+        drift = drift_of(tenant, reports, withheld=withheld)
+        drift.count(self._metrics)
+        if put_back := drift.status(self._time()):
+            status = msgspec.structs.replace(status, drift=put_back)
         if status.dns != tenant.status.dns:
             self._dns_values_written[tenant.name] = self._clock()
         if reports.ready:
@@ -289,7 +294,7 @@ class TenantLife:
         recheck = self._settings.dns.recheck_seconds if waiting and waiting.status != Truth.TRUE else None
         return Outcome(
             status=status,
-            notices=_news(tenant.status, status),
+            notices=(*drift.notices(), *_news(tenant.status, status)),
             settled=reports.ready or _waits_for_dns_only(reports) or withheld,
             recheck=recheck,
             not_before=reports.retry_after,
@@ -317,12 +322,6 @@ def _recorded(tenant: Tenant, world: World) -> SuspensionStatus | None:
         return record.suspension
     ids = (*record.suspension.disabled_drive_ids, *tenant.status.suspension.disabled_drive_ids)
     return msgspec.structs.replace(tenant.status.suspension, disabled_drive_ids=tuple(dict.fromkeys(ids)))
-
-
-def _only_reports_drift(tenant: Tenant) -> bool:
-    """Drift is a plan of a spec that was reached once: a changed one is applied also where drift is only reported."""
-    reached = tenant.status.applied_generation == tenant.metadata.generation
-    return tenant.spec.drift_policy == "ReportOnly" and reached and tenant.status.phase == "Active"
 
 
 def _rechecked(outcome: Outcome, seconds: float) -> Outcome:

@@ -7,7 +7,7 @@ members are, and which records are published; sign-in keeps the tenant's Secret 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -21,14 +21,14 @@ from dezky_operator.integrations.authentik.observe import Observed as IdentityOb
 from dezky_operator.integrations.dns.records import DnsRecord, RecordState, ZoneError, verification_record
 from dezky_operator.integrations.dns.resolver import Resolver
 from dezky_operator.integrations.errors import IntegrationError
-from dezky_operator.integrations.intent import Member, Phase, TenantIntent
+from dezky_operator.integrations.intent import Adoption, Member, Phase, TenantIntent
 from dezky_operator.integrations.ocis.integration import OcisIntegration
 from dezky_operator.integrations.ocis.observe import Observed as FilesObserved
 from dezky_operator.integrations.stalwart.integration import StalwartIntegration
 from dezky_operator.integrations.stalwart.observe import Observed as MailObserved
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, System
 from dezky_operator.tenant import credentials
-from dezky_operator.tenant.claims import Claim, DomainConflict, Ownership, ownership
+from dezky_operator.tenant.claims import Claim, DomainConflict, Ownership, ownership, tenant_of_mark
 from dezky_operator.tenant.credentials import Access, KeptSecret
 from dezky_operator.tenant.record import Record
 
@@ -80,10 +80,14 @@ class SignIn:
             return self.authentik.plan(intent, picture.identity) + Plan((), (_foreign_secret(picture.secret),))
         access = self._access(intent, picture)
         due = credentials.link_due(access, picture.secret)
-        identity = self.authentik.plan(replace(intent, recovery_link_due=due), picture.identity)
+        # Without a provider there is no Secret to keep the link in yet, and a link that is not kept is made again.
+        asked = due and self.renew is not None and picture.identity.provider is not None
+        wanted = replace(intent, recovery_link_due=due, recovery_link_asked=asked)
+        identity = self.authentik.plan(wanted, picture.identity)
         if any(found.blocking for found in identity.obstacles):
             return identity  # an application that is somebody else's has no secret of ours to give away
-        return identity + credentials.plan(access, picture.secret, now=self.now)
+        told = Plan((), tuple(_no_link(intent, self.renew, access)))
+        return identity + credentials.plan(access, picture.secret, now=self.now) + told
 
     def _access(self, intent: TenantIntent, picture: SignInPicture) -> Access:
         provider, admin = picture.identity.provider, picture.identity.admin
@@ -113,8 +117,25 @@ def _foreign_secret(found: KeptSecret) -> Obstacle:
 
 
 def _ours_or_new(intent: TenantIntent, admin: User | None) -> bool:
-    """A user who was there before has a way in of his own, and a link for him would be a way into his account."""
-    return admin is None or owns_user(intent, admin)
+    """A user who was there before has a way in of his own, and a link for him would be a way into his account.
+
+    One who was deleted after signing in is not made again, so there is nobody to give a link to.
+    """
+    return not intent.admin_signed_in if admin is None else owns_user(intent, admin)
+
+
+def _no_link(intent: TenantIntent, renew: str | None, access: Access) -> Iterator[Obstacle]:
+    """A request that can not be met is told as long as it stands."""
+    if renew is not None and not access.administered:
+        who = intent.admin.username if intent.admin else "nobody"
+        yield Obstacle(
+            system=System.AUTHENTIK,
+            reason="ForeignObject",
+            message=f"dezky.eu/renew-recovery-link asks for a link, but the administrator ({who}) is no user that the "
+            "operator made, or was deleted in Authentik after signing in. Name another one in spec.admin, or remove "
+            "the annotation.",
+            blocking=False,
+        )
 
 
 # -- mail -------------------------------------------------------------------------------
@@ -145,6 +166,19 @@ class Neighbours:
     records: tuple[Record, ...]
 
 
+def divided(neighbours: Neighbours, intent: TenantIntent, marks: Mapping[str, str | None]) -> Ownership:
+    """Which domains of the spec are the tenant's. ``marks``: of every Domain object that exists."""
+    return ownership(
+        neighbours.me,
+        installation_id=intent.installation_id,
+        others=neighbours.others,
+        records=neighbours.records,
+        marks=marks,
+        held=intent.living_marks,
+        force=intent.adoption is Adoption.FORCE,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
     """Stalwart's objects, and DNS."""
@@ -162,13 +196,7 @@ class Mail:
             self.stalwart.domain_marks({*self.neighbours.me.domains, *intent.known_domains}),
             known_members(self.authentik, intent),
         )
-        owned = ownership(
-            self.neighbours.me,
-            installation_id=intent.installation_id,
-            others=self.neighbours.others,
-            records=self.neighbours.records,
-            marks=marks,
-        )
+        owned = divided(self.neighbours, intent, marks)
         unverified = await self._unverified(intent, owned, marks)
         open_domains = {record.name.split(".", 1)[1] for record in unverified}
         domains = tuple(domain for domain in owned.owned if domain not in open_domains)
@@ -195,10 +223,15 @@ class Mail:
     async def _unverified(
         self, intent: TenantIntent, owned: Ownership, marks: Mapping[str, str | None]
     ) -> tuple[DnsRecord, ...]:
-        """A Domain object captures mail: one is made only for a domain whose owner said so in DNS."""
+        """A Domain object captures mail: one is made or taken only for a domain whose owner said so in DNS."""
         if self.verification is DomainVerification.NONE or intent.phase is Phase.PURGED or intent.locks_only:
             return ()
-        wanted = [verification_record(domain, intent.tenant_id) for domain in owned.owned if domain not in marks]
+        me = (intent.installation_id, str(intent.tenant_id))
+        taken = [domain for domain in owned.owned if domain in marks and tenant_of_mark(marks[domain]) != me]
+        # What is somebody else's and may not be taken needs no proof: the plan says what is in the way.
+        refused = taken if intent.adoption is Adoption.NEVER else []
+        unproven = [domain for domain in owned.owned if domain not in marks or domain in taken]
+        wanted = [verification_record(domain, intent.tenant_id) for domain in unproven if domain not in refused]
         states = await asyncio.gather(*map(self.resolver.state, wanted))
         pairs = zip(wanted, states, strict=True)
         return tuple(record for record, state in pairs if state is not RecordState.PUBLISHED)
@@ -239,8 +272,7 @@ def _conflict(found: DomainConflict) -> Obstacle:
     return Obstacle(
         system=System.STALWART,
         reason="DomainConflict",
-        message=f"Domain {found.domain} belongs to {found.owner}. "
-        "Remove it from spec.domains here, or give it up there first.",
+        message=f"Domain {found.domain} belongs to {found.owner}. Remove it from spec.domains here, or {found.remedy}.",
     )
 
 

@@ -20,6 +20,7 @@ from dezky_operator.crd.tenant import (
     Tenant,
     Tile,
 )
+from dezky_operator.integrations.authentik.model import owns_user
 from dezky_operator.integrations.authentik.purge import left
 from dezky_operator.integrations.dns.records import DnsRecord, RecordState
 from dezky_operator.integrations.intent import TenantIntent
@@ -48,9 +49,23 @@ def identity_of(
         provider_id=str(found.provider.pk) if found.provider else None,
         issuer_url=picture.secret.data.get("issuer") if picture.secret else None,
         brand_domain=found.brand.domain if found.brand else None,
-        admin_username=intent.admin.username if intent.admin and found.admin else None,
-        admin_signed_in=found.admin.last_login is not None if found.admin else None,
+        admin_username=intent.admin.username if intent.admin and (found.admin or intent.admin_signed_in) else None,
+        admin_signed_in=_admin_signed_in(picture, intent),
     )
+
+
+def _admin_signed_in(picture: SignInPicture, intent: TenantIntent) -> bool | None:
+    """Whether the administrator came in once as a member. Kept when she leaves or is deleted: she is not let in again.
+
+    Who was somebody before the tenant may have signed in long ago; that counts once the tenant's group has her.
+    """
+    found, group = picture.identity.admin, picture.identity.users_group
+    if intent.admin is not None and intent.admin_signed_in:
+        return True
+    if found is None:
+        return None
+    inside = group is not None and group.pk in (found.groups or ())
+    return found.last_login is not None and (inside or owns_user(intent, found))
 
 
 def mail_of(old: MailStatus | None, picture: MailPicture | None) -> MailStatus | None:
@@ -84,7 +99,7 @@ def mail_of(old: MailStatus | None, picture: MailPicture | None) -> MailStatus |
 def _mailboxes(picture: MailPicture) -> int:
     owned = picture.mail.owned(picture.intent)
     boxes = [f"{account.name}@{name}" for name, found in owned.items() for account in found.accounts]
-    return sum(address != picture.intent.canary for address in boxes)
+    return sum(not picture.intent.is_canary(address) for address in boxes)
 
 
 def files_of(old: FilesStatus | None, picture: FilesObserved | None, intent: TenantIntent) -> FilesStatus | None:
@@ -179,7 +194,7 @@ def members_of(old: int | None, picture: MailPicture | None) -> int | None:
     """How many people are in the tenant, without the canary."""
     if picture is None or picture.intent.members is None:
         return old
-    return sum(member.username != picture.intent.canary for member in picture.intent.members)
+    return sum(not picture.intent.is_canary(member.username) for member in picture.intent.members)
 
 
 def planned_of(step: Step) -> PlannedStep:
@@ -194,7 +209,7 @@ def preview_of(reports: Reports, intent: TenantIntent) -> PreviewStatus:
     used = sum(account.used_disk_quota for account in accounts)
     used += sum(drive.quota.used or 0 for drive in files.drives.values()) if files else 0
     return PreviewStatus(
-        users=sum(user.username != intent.canary for user in identity.identity.users) if identity else None,
+        users=sum(not intent.is_canary(user.username) for user in identity.identity.users) if identity else None,
         mailboxes=_mailboxes(mail) if mail else None,
         spaces=len(files.drives) if files else None,
         bytes=used if mail and files else None,

@@ -23,6 +23,7 @@ from dezky_operator.integrations.steps import Plan
 from dezky_operator.tenant import credentials
 from dezky_operator.tenant.admission import Opened, WriteAhead
 from dezky_operator.tenant.brake import MassDeletion
+from dezky_operator.tenant.drift import Drift, repaired
 from dezky_operator.tenant.findings import reason_of
 from dezky_operator.tenant.identity import Identity
 from dezky_operator.tenant.outcome import Notice
@@ -178,6 +179,8 @@ class Retention:
         reports = await self._rounds.run(tenant, intent, world, gate)
         if self._rounds.stopping():
             return Rest(settled=False)
+        drift = Drift() if record.state is RecordState.LOCKING else repaired(reports)  # what was locked came open
+        drift.count(self._rounds.metrics)
         suspension = settled(
             gate.suspension,
             locked=reports.ready,
@@ -196,8 +199,9 @@ class Retention:
         )
         if not reports.ready:
             await undertaker.keep(locked)
-            return Rest(settled=False)
-        return await self._wait(locked, wishes, undertaker, first=record.state is RecordState.LOCKING)
+            return Rest(notices=drift.notices(), settled=False)
+        rest = await self._wait(locked, wishes, undertaker, first=record.state is RecordState.LOCKING)
+        return replace(rest, notices=(*drift.notices(), *rest.notices))
 
     async def _wait(self, record: Record, wishes: Wishes, undertaker: Undertaker, *, first: bool) -> Rest:
         """Locked. Purge it when a person wants it, or when its time is over for both clocks, twice."""
@@ -346,7 +350,7 @@ def _first_look(record: Record, intent: TenantIntent, reports: Reports) -> tuple
     if identity.error is not None:
         blocked = Blocked(reason=reason_of(identity.error)[0], message=str(identity.error))
     stay = left(intent, identity.picture.identity) if identity.picture else ()
-    names = tuple(sorted({*record.left, *(name for name in stay if name != intent.canary)}))
+    names = tuple(sorted({*record.left, *(name for name in stay if not intent.is_canary(name))}))
     return blocked, msgspec.structs.replace(record, left=names, blocked=blocked)
 
 

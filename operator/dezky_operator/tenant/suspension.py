@@ -39,12 +39,13 @@ class Result:
 
 def begun(tenant: Tenant, now: datetime) -> SuspensionStatus:
     """The suspension of a Tenant: the recorded one, with what its spec says now, or a new one that begins now."""
-    old = tenant.status.suspension or SuspensionStatus(since=text_of(now))
+    old = tenant.status.suspension or SuspensionStatus(since=text_of(now), source="Spec")
     spec = tenant.spec.suspension
     policy = spec.mail_policy if spec else "Accept"
     until = time_of(old.since) + min(_hours(spec.hold_for if spec else None), LONGEST_HOLD)
     return msgspec.structs.replace(
         old,
+        source=old.source or "Spec",
         reason=spec.reason if spec else None,
         mail_policy=policy,
         hold_until=text_of(until) if policy == "Hold" else None,

@@ -234,6 +234,7 @@ KINDS = {
                 "attributes": {},
             },
             unique=("domain",),
+            indexed=("domain",),  # the database does not know that it is unique: a race makes two
             filters=("domain", "default", "brand_uuid"),
             read_only=("pk", "brand_uuid"),
             references={

@@ -42,13 +42,13 @@ class Lists:
 
     def _candidates(self, kind: Kind, query: Query) -> list[Record]:
         """The narrowest set an index gives."""
+        for field in kind.indexed:
+            if field in query and field in kind.filters:
+                return self.store.having(kind.name, field, query[field])
         for field in (*kind.unique, *kind.lookup):
             if field in query and field in kind.filters:
                 found = self.store.find(kind.name, field, query[field])
                 return [found] if found else []
-        for field in kind.indexed:
-            if field in query and field in kind.filters:
-                return self.store.having(kind.name, field, query[field])
         if kind.name == "user" and ("groups_by_pk" in query or "groups_by_name" in query):
             return self._members(query)
         return list(self.store.objects[kind.name].values())

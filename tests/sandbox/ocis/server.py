@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -26,11 +25,15 @@ from tests.sandbox.ocis.store import (
     Space,
     Store,
     User,
+    password_refusal,
+    until_of,
 )
+from tests.sandbox.ocis.webdav import VERBS
 from tests.sandbox.standin import StandIn
 
 Handler = Callable[[web.Request, User], Awaitable[web.Response]]
 MAPPED = ("ocisAdmin", "ocisSpaceAdmin", "ocisUser", "ocisGuest")
+LINK_FIELDS = {"type", "expirationDateTime", "password", "displayName", "@libre.graph.quickLink"}
 DRIVE_FIELDS = {"id", "name", "driveType", "description", "driveAlias", "quota", "special"}
 CAN_ADMIN_DRIVES = {"ocisAdmin", "ocisSpaceAdmin"}
 
@@ -79,15 +82,19 @@ class OcisStandIn(StandIn):
         add("GET", "/graph/v1beta1/drives/{id}/root/permissions", self._signed_in(self._permissions))
         add("PATCH", "/graph/v1beta1/drives/{id}/root/permissions/{grant}", self._signed_in(self._patch_permission))
         add("DELETE", "/graph/v1beta1/drives/{id}/root/permissions/{grant}", self._signed_in(self._drop_permission))
-        add("POST", "/graph/v1beta1/drives/{id}/root/createLink", self._signed_in(self._create_link))
+        for item in ("root", "items/{item}"):
+            add("POST", f"/graph/v1beta1/drives/{{id}}/{item}/createLink", self._signed_in(self._create_link))
         add("GET", "/graph/v1beta1/roleManagement/permissions/roleDefinitions", self._signed_in(self._roles))
         add("POST", "/graph/v1.0/groups", self._signed_in(self._create_group))
+        add("GET", "/graph/v1.0/groups", self._signed_in(self._all_groups))
         add("GET", "/graph/v1.0/groups/{id}", self._signed_in(self._group))
         add("DELETE", "/graph/v1.0/groups/{id}", self._signed_in(self._delete_group))
         add("GET", "/graph/v1.0/groups/{id}/members", self._signed_in(self._group_members))
         add("POST", "/graph/v1.0/groups/{id}/members/$ref", self._signed_in(self._add_member))
         add("POST", "/graph/v1.0/users", self._signed_in(self._create_user))
+        add("GET", "/graph/v1.0/users", self._signed_in(self._all_users))
         add("GET", "/graph/v1.0/users/{id}", self._signed_in(self._user))
+        add("DELETE", "/graph/v1.0/users/{id}", self._signed_in(self._delete_user))
         for prefix in ("/dav/spaces", "/remote.php/dav/spaces"):
             add("*", f"{prefix}/{{id}}", self._signed_in(self._webdav))
             add("*", f"{prefix}/{{id}}/{{path:.*}}", self._signed_in(self._webdav))
@@ -95,6 +102,10 @@ class OcisStandIn(StandIn):
         add("GET", "/status.php", self._status)
         add("GET", "/health", self._health)
         add("POST", "/backchannel_logout", self._backchannel_logout)
+
+    def kept(self) -> tuple[object, ...]:
+        """Users, groups, spaces and files. Keys and claims once verified stay true."""
+        return (self.store,)
 
     # -- signing in --------------------------------------------------------------------
 
@@ -311,14 +322,37 @@ class OcisStandIn(StandIn):
         return web.Response(status=204)
 
     async def _create_link(self, request: web.Request, user: User) -> web.Response:
+        """Needs the right to give access, which an Editor has not, and by default a password."""
+        body = await _strict(request, LINK_FIELDS)
         space = self._open_space(request, user)
-        token = secrets.token_urlsafe(11)
-        self.store.links[token] = (space.id, "")
-        return web.json_response({"id": token, "link": {"type": "view", "webUrl": f"{self.url}/s/{token}"}})
+        item = unquote(request.match_info.get("item", f"{STORAGE}${space.id}!{space.id}"))
+        drive = unquote(request.match_info["id"])
+        if "item" in request.match_info and item.partition("!")[0] != drive:
+            raise RefusedError(404, "itemNotFound", "driveID and itemID do not match")
+        if item not in {space.node(path) for path in ("", *space.folders, *space.files)}:
+            raise RefusedError(404, "itemNotFound", "resource not found")
+        if self.store.role_of(user, space) != MANAGER:
+            raise RefusedError(400, "invalidRequest", "no share permission")
+        until = until_of(body.get("expirationDateTime"))
+        if until < time.time():
+            raise RefusedError(400, "invalidRequest", "expiration date is in the past")
+        if refusal := password_refusal(body.get("password") or ""):
+            raise RefusedError(400, "invalidRequest", refusal)
+        link = self.store.add_link(space, item, body["password"], until)
+        shown = {"type": body.get("type", "view"), "webUrl": f"{self.url}/s/{link.token}"}
+        return web.json_response({"id": str(uuid.uuid4()), "hasPassword": True, "link": shown})
 
     async def _public(self, request: web.Request) -> web.Response:
-        found = self.store.links.get(request.match_info["token"])
-        space = self.store.spaces.get(found[0]) if found else None
+        """A link after its end, or into a disabled space, is not found; the password is looked at before that."""
+        link = self.store.links.get(request.match_info["token"])
+        if link is None or link.until < time.time():
+            return web.Response(status=404)
+        if (
+            request.headers.get("Authorization")
+            != "Basic " + base64.b64encode(f"public:{link.password}".encode()).decode()
+        ):
+            return web.Response(status=401)
+        space = self.store.spaces.get(link.space)
         if space is None or space.disabled:
             return web.Response(status=404)
         return web.Response(status=207, text="<d:multistatus xmlns:d='DAV:'/>", content_type="application/xml")
@@ -347,6 +381,17 @@ class OcisStandIn(StandIn):
             raise RefusedError(409, "nameAlreadyExists", "group already exists")
         key = self.store.add_group(body["displayName"])
         return web.json_response({"id": key, "displayName": body["displayName"], "groupTypes": []}, status=201)
+
+    async def _all_groups(self, _: web.Request, user: User) -> web.Response:
+        """Without a search for administrators only; one answer, no pages."""
+        self._require_admin(user)
+        shown = [{"id": key, "displayName": name, "groupTypes": []} for key, name in self.store.groups.items()]
+        return web.json_response({"value": shown})
+
+    async def _all_users(self, _: web.Request, user: User) -> web.Response:
+        """As groups."""
+        self._require_admin(user)
+        return web.json_response({"value": [_shown_user(found) for found in self.store.users.values()]})
 
     async def _group(self, request: web.Request, _: User) -> web.Response:
         key = self._group_id(request)
@@ -390,6 +435,15 @@ class OcisStandIn(StandIn):
         )
         return web.json_response(_shown_user(made), status=201)
 
+    async def _delete_user(self, request: web.Request, user: User) -> web.Response:
+        """The user's own space goes at once, without any trash (facts/ocis.md 2.4)."""
+        self._require_admin(user)
+        found = self.store.user(unquote(request.match_info["id"]))
+        if found is None:
+            raise RefusedError(404, "itemNotFound", "user not found")
+        self.store.drop_user(found)
+        return web.Response(status=204)
+
     async def _user(self, request: web.Request, _: User) -> web.Response:
         found = self.store.user(unquote(request.match_info["id"]))
         if found is None:
@@ -399,7 +453,7 @@ class OcisStandIn(StandIn):
     # -- WebDAV and the rest ------------------------------------------------------------------------
 
     async def _webdav(self, request: web.Request, user: User) -> web.Response:
-        """PROPFIND, PUT, GET and DELETE by role: no role or disabled is 404, a Viewer may not write.
+        """PROPFIND, PUT, GET, MKCOL and DELETE by role: no role or disabled is 404, a Viewer may not write.
 
         A PUT into a disabled space is 409 (facts/ocis.md 3).
         """
@@ -409,10 +463,9 @@ class OcisStandIn(StandIn):
             return web.Response(status=404)
         if space.disabled:
             return web.Response(status=409 if request.method == "PUT" else 404)
-        if request.method in {"PUT", "DELETE"} and role not in {MANAGER, EDITOR}:
+        if request.method in {"PUT", "DELETE", "MKCOL"} and role not in {MANAGER, EDITOR}:
             return web.Response(status=403)
-        verbs = {"PROPFIND": _propfind, "GET": _get, "PUT": _put, "DELETE": _delete}
-        act = verbs.get(request.method)
+        act = VERBS.get(request.method)
         return await act(space, request) if act else web.Response(status=405)
 
     async def _status(self, _: web.Request) -> web.Response:
@@ -426,33 +479,6 @@ class OcisStandIn(StandIn):
     async def _backchannel_logout(self, _: web.Request) -> web.Response:
         self._claims.clear()
         return web.Response(status=200)
-
-
-async def _propfind(space: Space, _: web.Request) -> web.Response:
-    hrefs = "".join(
-        f"<d:response><d:href>/dav/spaces/{space.id}/{name}</d:href></d:response>" for name in ["", *space.files]
-    )
-    body = f"<d:multistatus xmlns:d='DAV:'>{hrefs}</d:multistatus>"
-    return web.Response(status=207, text=body, content_type="application/xml")
-
-
-async def _get(space: Space, request: web.Request) -> web.Response:
-    content = space.files.get(request.match_info.get("path", ""))
-    return web.Response(status=404) if content is None else web.Response(body=content)
-
-
-async def _put(space: Space, request: web.Request) -> web.Response:
-    path, content = request.match_info.get("path", ""), await request.read()
-    if space.quota and space.used + len(content) > space.quota:
-        return web.Response(status=507)
-    existed = path in space.files
-    space.files[path] = content
-    return web.Response(status=204 if existed else 201)
-
-
-async def _delete(space: Space, request: web.Request) -> web.Response:
-    gone = space.files.pop(request.match_info.get("path", ""), None)
-    return web.Response(status=404 if gone is None else 204)
 
 
 def _shown_user(user: User) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import secrets
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 STORAGE = "a0ca6a90-a365-4782-871e-d44447bbc668"
@@ -44,6 +48,17 @@ class Space:
     poisoned: bool = False
     grants: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    """Paths and node ids."""
+
+    def node(self, path: str) -> str | None:
+        """The whole id of what is at ``path``, or None."""
+        nodes = {
+            "": self.id,
+            **self.folders,
+            **{name: str(uuid.uuid5(uuid.NAMESPACE_URL, name)) for name in self.files},
+        }
+        return f"{STORAGE}${self.id}!{nodes[path]}" if path in nodes else None
 
     @property
     def used(self) -> int:
@@ -80,7 +95,23 @@ class Space:
         if not self.quota:
             return "normal"
         share = self.used / self.quota
-        return "exceeded" if share >= 1 else "critical" if share > 0.9 else "nearing" if share > 0.75 else "normal"
+        return "exceeded" if share > 0.99 else "critical" if share > 0.9 else "nearing" if share > 0.75 else "normal"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A public link to ``item`` (a whole id) in a space. ``until``: seconds since 1970."""
+
+    token: str
+    space: str
+    item: str
+    password: str
+    until: float
+
+    @property
+    def header(self) -> str:
+        """How somebody who has the password comes."""
+        return "Basic " + base64.b64encode(f"public:{self.password}".encode()).decode()
 
 
 def permission(key: str, role: str, groups: dict[str, str]) -> dict[str, Any]:
@@ -98,7 +129,7 @@ class Store:
         self.groups: dict[str, str] = {}
         self.group_ids: dict[str, str] = {}
         self.spaces: dict[str, Space] = {}
-        self.links: dict[str, tuple[str, str]] = {}
+        self.links: dict[str, Link] = {}
         self.admin = self.add_user(admin[0], display="Admin", role="ocisAdmin", password=admin[1])
 
     def add_user(
@@ -116,6 +147,11 @@ class Store:
         """By id or by name."""
         return self.users.get(key) or next((user for user in self.users.values() if user.name == key), None)
 
+    def drop_user(self, user: User) -> None:
+        """Remove a user and the personal space."""
+        del self.users[user.id]
+        self.spaces.pop(user.id, None)
+
     def add_group(self, name: str) -> str:
         """A new group; its id."""
         key = str(uuid.uuid4())
@@ -128,8 +164,29 @@ class Store:
         for user in self.users.values():
             user.groups.discard(key)
 
+    def add_link(self, space: Space, item: str, password: str, until: float) -> Link:
+        """A new public link."""
+        link = Link(token=secrets.token_urlsafe(11), space=space.id, item=item, password=password, until=until)
+        self.links[link.token] = link
+        return link
+
     def role_of(self, user: User, space: Space) -> str | None:
         """The best role a user has on a space."""
         keys = {f"u:{user.id}", *(f"g:{group}" for group in user.groups)}
         held = [role for key, role in space.grants.items() if key in keys]
         return min(held, key=ROLES.index) if held else None
+
+
+def until_of(text: str | None) -> float:
+    """The end of a link in seconds since 1970; one without lives for ever."""
+    return datetime.fromisoformat(text).timestamp() if text else math.inf
+
+
+def password_refusal(password: str) -> str | None:
+    """What is wrong with a link's password by the default policy: there is one, of 8 characters of four kinds."""
+    kinds = (str.islower, str.isupper, str.isdigit, lambda letter: not letter.isalnum())
+    if not password:
+        return "password protection is enforced"
+    if len(password) < 8 or not all(any(map(kind, password)) for kind in kinds):
+        return "the password does not meet the policy"
+    return None

@@ -18,6 +18,10 @@ DENY_POLICY = "dezky: deny suspended"
 BUILT_IN_SCOPES = ("openid", "email", "profile", "offline_access")
 AUTHORIZATION_FLOW = "default-provider-authorization-implicit-consent"
 INVALIDATION_FLOW = "default-provider-invalidation-flow"
+AUTHENTIK_LOGO = "/static/dist/assets/icons/icon_left_brand.svg"
+"""What a brand shows when nobody ever chose a logo: the field's own default, which can not be asked for by leaving the
+field empty (Authentik 2026.5 to 2026.8).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class Baseline:
     deny_policy: str
     brand_flows: tuple[tuple[str, str | None], ...]
     """Fields and flows of the default brand: a tenant's brand needs the same, or nobody can sign in under its host."""
+    logo: str = AUTHENTIK_LOGO
+    """The logo of the default brand: what a tenant without a logo of its own shows."""
 
 
 async def read_baseline(client: AuthentikClient, installation_id: str) -> Baseline:
@@ -74,6 +80,7 @@ async def read_baseline(client: AuthentikClient, installation_id: str) -> Baseli
         ),
         deny_policy=_pk(_only(policy), f"policy {DENY_POLICY}"),
         brand_flows=_flows(default),
+        logo=default.branding_logo if default and default.branding_logo else AUTHENTIK_LOGO,
     )
 
 

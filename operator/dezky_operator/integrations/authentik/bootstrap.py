@@ -56,6 +56,9 @@ GLOBAL_RIGHTS = (
     "authentik_core.change_user",  # people join by other hands too, and a suspension must lock them as well (design 6)
     "authentik_core.view_authenticatedsession",
     "authentik_core.delete_authenticatedsession",
+    # An account with an app password, for the canary. By itself it gives tokens of the caller's own account only; with
+    # set_token_key, which is never granted, it would give anybody's (facts/authentik.md 11.6).
+    "authentik_core.add_token",
 )
 OWN_RIGHTS = (
     *(f"{act}_{kind}" for kind in ("group", "user", "application") for act in ("change", "delete")),

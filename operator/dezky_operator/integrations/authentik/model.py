@@ -18,6 +18,8 @@ USER_TENANT = "dezky.tenantId"
 
 SUSPENDED_BY = "suspendedBy"
 """In a user's attribute ``dezky``: the tenantId whose suspension deactivated the user. What lacks it is not undone."""
+SIGNED_OUT = "dezky.eu/signed-out"
+"""The attribute of the users group that says: since the doors were closed everybody was signed out once."""
 CANARY = "canary"
 """The value of ``dezky.role`` of the account that proves a lock."""
 
@@ -150,6 +152,11 @@ def suspended_by(user: User) -> str | None:
     ours = user.attributes.get("dezky")
     mark = ours.get(SUSPENDED_BY) if isinstance(ours, dict) else None
     return str(mark) if mark else None
+
+
+def is_platforms_own(user: User) -> bool:
+    """Whether no tenant may change this user, whatever group it is in."""
+    return user.is_superuser or user.type == "internal_service_account"
 
 
 def path_of(intent: TenantIntent) -> str:

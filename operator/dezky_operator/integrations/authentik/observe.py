@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import quote
 
 from dezky_operator.integrations.authentik.client import AuthentikClient
@@ -31,6 +33,7 @@ class Observed:
         users: the tenant's own users; read for a purge only.
         people: who is in the tenant's group; read while it is locked, and for a purge.
         marked: users that this tenant's suspension deactivated, members or not; read while they may exist.
+        more_brands: further brands of the tenant's host: Authentik checks for them, but not in its database.
         others_groups: the groups beyond the tenant's that those users are in.
     """
 
@@ -40,6 +43,7 @@ class Observed:
     application: Application | None = None
     bindings: tuple[Binding, ...] = ()
     brand: Brand | None = None
+    more_brands: tuple[Brand, ...] = ()
     admin: User | None = None
     users: tuple[User, ...] = ()
     people: tuple[User, ...] = ()
@@ -58,8 +62,10 @@ class Observed:
 
 async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
     """Two rounds of reads side by side: by name first, then what hangs on the application."""
-    (users_group, admins_group, brand), (providers, application), (admin, users) = await asyncio.gather(
-        asyncio.gather(_group(client, intent.users_group), _group(client, intent.admins_group), _brand(client, intent)),
+    (users_group, admins_group, brands), (providers, application), (admin, users) = await asyncio.gather(
+        asyncio.gather(
+            _group(client, intent.users_group), _group(client, intent.admins_group), _brands(client, intent)
+        ),
         asyncio.gather(
             client.find("/providers/oauth2/", Provider, op="provider.find", name=intent.application),
             client.get(f"/core/applications/{quote(intent.application)}/", Application, op="application.get"),
@@ -69,7 +75,7 @@ async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
     bindings: list[Binding] = []
     if application is not None:
         bindings = await client.find("/policies/bindings/", Binding, op="binding.find", target=application.pk)
-        bindings = [binding for binding in bindings if binding.target == application.pk]
+        bindings = in_order(binding for binding in bindings if binding.target == application.pk)
     own_groups = {group.pk for group in (users_group, admins_group) if group}
     people, marked = await asyncio.gather(_people(client, intent, users_group), _marked(client, intent, bindings))
     return Observed(
@@ -77,8 +83,9 @@ async def observe(client: AuthentikClient, intent: TenantIntent) -> Observed:
         admins_group=admins_group,
         provider=next((found for found in providers if found.name == intent.application), None),
         application=application,
-        bindings=tuple(sorted(bindings, key=lambda binding: (binding.order, binding.pk))),
-        brand=brand,
+        bindings=tuple(bindings),
+        brand=brands[0] if brands else None,
+        more_brands=brands[1:],
         admin=admin,
         users=tuple(user for user in users if user.path == path_of(intent)),
         people=people,
@@ -94,10 +101,20 @@ async def members(client: AuthentikClient, intent: TenantIntent) -> tuple[Member
     None is not nobody: a group deleted by mistake must not lock a whole company out of its mail.
     """
     group = await _group(client, intent.users_group)
-    if group is None or group.mark != f"{intent.mark}:users":
+    if not has_members(group, intent):
         return None
     users = await _in_group(client, group)
     others = await _others_groups(client, users, {group.pk}) if intent.locked or intent.unlocking else ()
+    return members_of(intent, users, others)
+
+
+def has_members(group: Group | None, intent: TenantIntent) -> TypeGuard[Group]:
+    """Whether the group is the tenant's own, so that who is in it is a member."""
+    return group is not None and group.mark == f"{intent.mark}:users"
+
+
+def members_of(intent: TenantIntent, users: Iterable[User], others: Iterable[Group]) -> tuple[Member, ...]:
+    """The users of the tenant's group as members; ``others`` are the further groups they are in."""
     marks = {found.pk: (found.mark or "").rpartition(":")[0] for found in others}
     return tuple(
         Member(
@@ -114,6 +131,16 @@ async def members(client: AuthentikClient, intent: TenantIntent) -> tuple[Member
     )
 
 
+def in_order(bindings: Iterable[Binding]) -> list[Binding]:
+    """Bindings as they are evaluated. How old one is Authentik does not tell."""
+    return sorted(bindings, key=lambda binding: (binding.order, binding.pk))
+
+
+def brands_in_order(intent: TenantIntent, brands: Iterable[Brand]) -> tuple[Brand, ...]:
+    """Brands of one host, the one that stays first: the tenant's own, then the lowest key, for want of an age."""
+    return tuple(sorted(brands, key=lambda brand: (brand.mark != f"{intent.mark}:brand", brand.brand_uuid)))
+
+
 async def _in_group(client: AuthentikClient, group: Group) -> list[User]:
     """The members, lowest key first. The answer is checked again: an unknown filter is ignored, and gives everybody."""
     users = await client.find("/core/users/", User, op="user.find", groups_by_pk=group.pk, include_groups="true")
@@ -122,20 +149,30 @@ async def _in_group(client: AuthentikClient, group: Group) -> list[User]:
 
 async def _people(client: AuthentikClient, intent: TenantIntent, group: Group | None) -> tuple[User, ...]:
     """The members, where they are locked or let go. A group of the tenant's name without its mark is not asked."""
-    wanted = intent.locked or intent.phase is Phase.PURGED
-    if not wanted or group is None or group.mark != f"{intent.mark}:users":
+    if not asks_people(intent) or not has_members(group, intent):
         return ()
     return tuple(await _in_group(client, group))
 
 
+def asks_people(intent: TenantIntent) -> bool:
+    """Whether it matters who the members are."""
+    return intent.locked or intent.phase is Phase.PURGED
+
+
 async def _marked(client: AuthentikClient, intent: TenantIntent, bindings: list[Binding]) -> tuple[User, ...]:
-    """Who carries our mark of a suspension. A deny binding that is on tells of one even where no status does."""
-    denied = any(binding.policy is not None and binding.enabled for binding in bindings)
-    if not (intent.locked or intent.unlocking or denied or intent.phase is Phase.PURGED):
+    """Who carries our mark of a suspension, lowest key first."""
+    if not asks_marked(intent, bindings):
         return ()
     wanted = json.dumps({f"dezky__{SUSPENDED_BY}": str(intent.tenant_id)})
     found = await client.find("/core/users/", User, op="user.find", attributes=wanted, include_groups="true")
-    return tuple(user for user in found if suspended_by(user) == str(intent.tenant_id))
+    ours = (user for user in found if suspended_by(user) == str(intent.tenant_id))
+    return tuple(sorted(ours, key=lambda user: user.pk))
+
+
+def asks_marked(intent: TenantIntent, bindings: Iterable[Binding]) -> bool:
+    """Whether there may be such users. A deny binding that is on tells of a suspension even where no status does."""
+    denied = any(binding.policy is not None and binding.enabled for binding in bindings)
+    return intent.locked or intent.unlocking or denied or intent.phase is Phase.PURGED
 
 
 async def _group(client: AuthentikClient, name: str) -> Group | None:
@@ -143,10 +180,15 @@ async def _group(client: AuthentikClient, name: str) -> Group | None:
     return next((group for group in found if group.name == name), None)
 
 
-async def _brand(client: AuthentikClient, intent: TenantIntent) -> Brand | None:
-    host = f"{intent.slug}.{intent.base_domain}"
+async def _brands(client: AuthentikClient, intent: TenantIntent) -> tuple[Brand, ...]:
+    host = host_of(intent)
     found = await client.find("/core/brands/", Brand, op="brand.find", domain=host)
-    return next((brand for brand in found if brand.domain == host), None)
+    return brands_in_order(intent, (brand for brand in found if brand.domain == host))
+
+
+def host_of(intent: TenantIntent) -> str:
+    """The host name of the tenant's own sign-in page."""
+    return f"{intent.slug}.{intent.base_domain}"
 
 
 async def _admin(client: AuthentikClient, intent: TenantIntent) -> User | None:
@@ -173,6 +215,11 @@ async def _purge_users(client: AuthentikClient, intent: TenantIntent) -> list[Us
 
 async def _others_groups(client: AuthentikClient, users: list[User], own: set[str]) -> tuple[Group, ...]:
     """The groups beyond the tenant's that its users are in: they may be another tenant's people too."""
-    keys = sorted({pk for user in users for pk in user.groups or ()} - own)
+    keys = further_groups(users, own)
     found = await asyncio.gather(*(client.get(f"/core/groups/{pk}/", Group, op="group.get") for pk in keys))
     return tuple(group for group in found if group is not None)
+
+
+def further_groups(users: Iterable[User], own: set[str]) -> list[str]:
+    """The keys of the groups that users are in beyond the tenant's ``own``."""
+    return sorted({pk for user in users for pk in user.groups or ()} - own)

@@ -20,11 +20,15 @@ from dezky_operator.integrations.authentik.model import (
     Group,
     Provider,
     User,
+    is_platforms_own,
+    suspended_by,
 )
 from dezky_operator.integrations.errors import AlreadyExists, IntegrationError, Rejected, Unreachable
 from dezky_operator.integrations.steps import Step, System, Verb
 
 LINK_DURATION = "hours=72"
+PEOPLE = 200
+"""Users named in one request that ends sessions: they stand in its address, which may not grow for ever."""
 T = TypeVar("T")
 Perform = Callable[[Step], Awaitable[Outputs]]
 
@@ -39,9 +43,11 @@ class AuthentikPerformer:
             ("group", Verb.UPDATE): self._patch("/core/groups/{}/"),
             ("group", Verb.DELETE): self._delete("/core/groups/{}/"),
             ("user", Verb.CREATE): self._create_user,
+            ("user", Verb.UPDATE): self._patch("/core/users/{}/"),
             ("user", Verb.DELETE): self._delete("/core/users/{}/"),
-            ("user", Verb.DISABLE): self._set_active(active=False),
-            ("user", Verb.ENABLE): self._set_active(active=True),
+            ("user", Verb.DISABLE): self._deactivate,
+            ("user", Verb.ENABLE): self._activate,
+            ("service-account", Verb.CREATE): self._create_service_account,
             ("session", Verb.REVOKE): self._end_sessions,
             ("membership", Verb.GRANT): self._join,
             ("provider", Verb.CREATE): self._create_provider,
@@ -83,32 +89,46 @@ class AuthentikPerformer:
 
     # -- locks -----------------------------------------------------------------------
 
-    def _set_active(self, *, active: bool) -> Perform:
-        """The user is read again: a PATCH replaces all attributes, and who became a superuser meanwhile is let be."""
+    async def _deactivate(self, step: Step) -> Outputs:
+        """With our mark. Who was deactivated meanwhile by another hand stays without it, and so stays inactive."""
+        mine = str(_body(step)[SUSPENDED_BY])
+        user = await self._person(step)
+        if user is not None and (user.is_active or suspended_by(user) == mine):
+            await self._set_active(user, active=False, mark={SUSPENDED_BY: mine})
+        return {"id": str(step.target)}
 
-        async def perform(step: Step) -> Outputs:
-            path = f"/core/users/{step.target}/"
-            user = await self._client.get(path, User, op="user.get")
-            if user is None:
-                return {"id": str(step.target)}
-            if user.is_superuser or user.type == "internal_service_account":
-                raise Rejected(
-                    System.AUTHENTIK, f"Authentik's user {user.username} is the platform's own; not touched."
-                )
-            ours = {key: value for key, value in _ours(user).items() if key != SUSPENDED_BY}
-            mark = {} if active else {SUSPENDED_BY: _body(step)[SUSPENDED_BY]}
-            attributes = {**user.attributes, "dezky": {**ours, **mark}}
-            body = {"is_active": active, "attributes": attributes}
-            # PATCH, not PUT: only a PATCH also ends the login sessions (facts/authentik.md 3.10).
-            await self._client.patch(path, body, op="user.enable" if active else "user.disable")
-            return {"id": str(step.target)}
+    async def _activate(self, step: Step) -> Outputs:
+        """Only while our mark is there: without it somebody else has decided about the user."""
+        user = await self._person(step)
+        if user is not None and suspended_by(user) == str(_body(step)[SUSPENDED_BY]):
+            await self._set_active(user, active=True, mark={})
+        return {"id": str(step.target)}
 
-        return perform
+    async def _person(self, step: Step) -> User | None:
+        """The user, read again: a PATCH replaces all attributes, and somebody may have been quicker."""
+        user = await self._client.get(f"/core/users/{step.target}/", User, op="user.get")
+        if user is not None and is_platforms_own(user):
+            raise Rejected(
+                System.AUTHENTIK,
+                f"Authentik's user {user.username} is the platform's own and is not touched. Take it out of the "
+                "tenant's group.",
+            )
+        return user
+
+    async def _set_active(self, user: User, *, active: bool, mark: dict[str, str]) -> None:
+        ours = {key: value for key, value in _ours(user).items() if key != SUSPENDED_BY} | mark
+        others = {key: value for key, value in user.attributes.items() if key != "dezky"}
+        body = {"is_active": active, "attributes": {**others, "dezky": ours} if ours else others}
+        # PATCH, not PUT: only a PATCH also ends the login sessions (facts/authentik.md 3.10).
+        op = "user.enable" if active else "user.disable"
+        await self._client.patch(f"/core/users/{user.pk}/", body, op=op)
 
     async def _end_sessions(self, step: Step) -> Outputs:
         """Before the deactivation: only then are relying parties told (facts/authentik.md 3.10)."""
-        query = "&".join(f"user_pks={pk}" for pk in _body(step)["users"])
-        await self._client.delete(f"/core/authenticated_sessions/bulk_delete/?{query}", op="session.revoke")
+        users = _body(step)["users"]
+        for start in range(0, len(users), PEOPLE):
+            query = "&".join(f"user_pks={pk}" for pk in users[start : start + PEOPLE])
+            await self._client.delete(f"/core/authenticated_sessions/bulk_delete/?{query}", op="session.revoke")
         return {"id": "sessions"}
 
     # -- creates --------------------------------------------------------------------
@@ -132,6 +152,14 @@ class AuthentikPerformer:
 
         user = await self._found_or_made(step, "/core/users/", User, again)
         return {"id": str(user.pk)}
+
+    async def _create_service_account(self, step: Step) -> Outputs:
+        """Its app password is told once and can not be asked for again: after a lost answer it has to be made anew."""
+        made = await self._client.call("/core/users/service_account/", _body(step), op="service-account.create")
+        password = made.get("token")
+        if not isinstance(password, str) or not password:
+            raise Rejected(System.AUTHENTIK, f"Authentik made the account {step.name} without an app password.")
+        return {"id": str(made["user_pk"]), "password": password}
 
     async def _create_provider(self, step: Step) -> Outputs:
         async def again() -> Provider | None:

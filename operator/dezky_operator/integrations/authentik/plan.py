@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from dezky_operator.integrations.authentik.administrator import administrator
 from dezky_operator.integrations.authentik.baseline import Baseline
+from dezky_operator.integrations.authentik.brand import brand
 from dezky_operator.integrations.authentik.desired import (
     ACCESS_VALIDITY,
     DENY_ORDER,
@@ -20,31 +22,30 @@ from dezky_operator.integrations.authentik.desired import (
     Desired,
     users_attributes,
 )
+from dezky_operator.integrations.authentik.duplicates import surplus_brands
 from dezky_operator.integrations.authentik.graph import (
-    ADMIN,
-    ADMINS_GROUP,
     APPLICATION_PK,
     PROVIDER,
     USERS_GROUP,
     Found,
     authentik_step,
+    foreign,
     gathered,
+    update,
 )
-from dezky_operator.integrations.authentik.lock import deactivations, deny_last, only_locks, reactivations
-from dezky_operator.integrations.authentik.model import (
-    USER_TENANT,
-    Binding,
-    Brand,
-    Group,
-    User,
-    owns_user,
-    path_of,
+from dezky_operator.integrations.authentik.lock import (
+    deactivations,
+    deny_last,
+    doors_in_order,
+    only_locks,
+    reactivations,
 )
+from dezky_operator.integrations.authentik.model import SIGNED_OUT, Binding, Group
 from dezky_operator.integrations.authentik.observe import Observed
 from dezky_operator.integrations.authentik.purge import purge
 from dezky_operator.integrations.intent import TenantIntent
-from dezky_operator.integrations.ownership import Owner, owner_of
-from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb, step_key
+from dezky_operator.integrations.ownership import owner_of
+from dezky_operator.integrations.steps import Obstacle, Plan, Ref, System, Value, Verb
 
 
 def plan(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Plan:
@@ -53,9 +54,11 @@ def plan(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: O
         return purge(intent, observed)
     kept = _keep(intent, baseline, desired, observed)
     if intent.locks_only:
-        kept = Plan(tuple(step for found in kept.steps if (step := only_locks(found))), kept.obstacles)
+        kept = only_locks(kept)
     if intent.locked:
-        return kept + gathered((*reactivations(intent, observed), *deactivations(intent, baseline, desired, observed)))
+        stopped = deactivations(intent, baseline, observed, doors=not kept.obstacles)
+        people = (*reactivations(intent, observed), *stopped)
+        return doors_in_order(kept) + gathered(people)
     return gathered(deny_last((*reactivations(intent, observed), *kept.steps, *kept.obstacles)))
 
 
@@ -71,20 +74,16 @@ def _keep(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: 
         # Groups, provider and application hang on each other: a single one that is somebody else's would be tied to
         # ours, its people let into the tenant or the tenant's people let into what is theirs.
         return gathered(refusals)
+    bindings = tuple(_bindings(baseline, desired, observed))
+    if intent.locks_only:
+        return gathered((*chained, *bindings))  # what is in the way of another edit is not in the way of a lock
     hanging: Iterable[Found] = chain(
-        _bindings(baseline, desired, observed),
-        _brand(intent, baseline, desired, observed),
-        _admin(intent, baseline, desired, observed),
+        bindings,
+        brand(intent, baseline, desired, observed),
+        surplus_brands(intent, observed),
+        administrator(intent, baseline, desired, observed),
     )
     return gathered((*chained, *hanging))
-
-
-def _foreign(what: str, owner: Owner, intent: TenantIntent) -> Obstacle:
-    return Obstacle(
-        system=System.AUTHENTIK,
-        reason="ForeignObject",
-        message=f"Authentik's {what} exists and {owner.sentence}. It is not touched. {owner.way_out(intent.adoption)}",
-    )
 
 
 # -- groups -------------------------------------------------------------------
@@ -98,7 +97,7 @@ def _groups(intent: TenantIntent, baseline: Baseline, desired: Desired, observed
     )
     users = observed.users_group.pk if observed.users_group else USERS_GROUP
     yield from _group(
-        intent, "admins", intent.admins_group, observed.admins_group, {users}, "The tenant's administrators."
+        intent, "admins", intent.admins_group, observed.admins_group, {users}, "The tenant's administrators.", unwanted
     )
 
 
@@ -113,23 +112,26 @@ def _group(
 ) -> Iterator[Found]:
     attributes = users_attributes(intent, role)
     if found is None:
-        body: dict[str, Value] = {"name": name, "parents": list(parents), "attributes": attributes}
+        # Made while nobody may come in, there is nobody to sign out.
+        signed_out = {SIGNED_OUT: "true"} if intent.locked and role == "users" else {}
+        body: dict[str, Value] = {"name": name, "parents": list(parents), "attributes": attributes | signed_out}
         yield authentik_step("group", role, Verb.CREATE, name=name, reason=reason, body=body)
         return
     owner = owner_of(found.mark, f"{intent.mark}:{role}", intent)
     if not owner.takeable(intent.adoption):
-        yield _earlier_tenant(found, intent) or _foreign(f"group {name}", owner, intent)
+        yield _earlier_tenant(found, intent) or foreign(f"group {name}", owner, intent)
         return
     changes: dict[str, Value] = {}
     wanted_parents = [*(parent for parent in found.parents or () if parent not in unwanted), *_missing(parents, found)]
     if wanted_parents != list(found.parents or ()):
         changes["parents"] = wanted_parents  # parents that somebody else gave it are kept
-    if any(found.attributes.get(key) != value for key, value in attributes.items()):
-        changes["attributes"] = {**found.attributes, **attributes}
+    kept = {key: value for key, value in found.attributes.items() if key != SIGNED_OUT or intent.locked}
+    if kept | attributes != found.attributes:
+        changes["attributes"] = kept | attributes
     if found.is_superuser:
         changes["is_superuser"] = False
     if changes:
-        yield _update("group", role, name, found.pk, changes)
+        yield update("group", role, name, found.pk, changes)
 
 
 def _missing(parents: set[Any], found: Group) -> list[Any]:
@@ -147,19 +149,6 @@ def _earlier_tenant(found: Group, intent: TenantIntent) -> Obstacle | None:
         reason="TombstoneExists",
         message=f"Authentik's group {found.name} belongs to an earlier tenant {intent.slug} with tenantId {earlier}. "
         f"To restore it, annotate dezky.eu/restore={earlier}; for a new customer choose another name.",
-    )
-
-
-def _update(kind: str, key: str, name: str, target: str, changes: Mapping[str, Value], reason: str = "") -> Step:
-    return authentik_step(
-        kind,
-        key,
-        Verb.UPDATE,
-        name=name,
-        target=target,
-        body=dict(changes),
-        fields=tuple(sorted(changes)),
-        reason=reason or "Changed by another hand, or declared anew.",
     )
 
 
@@ -201,7 +190,7 @@ def _provider(intent: TenantIntent, desired: Desired, observed: Observed) -> Ite
     actual = msgspec.to_builtins(found)
     changes = {key: value for key, value in wanted.items() if not _same(value, actual[key])}
     if changes:
-        yield _update("provider", "main", name, str(found.pk), changes)
+        yield update("provider", "main", name, str(found.pk), changes)
 
 
 def _same(wanted: object, actual: object) -> bool:
@@ -217,15 +206,7 @@ def _sortable(value: object) -> str:
 
 def _application(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
     slug, found = intent.application, observed.application
-    provider: int | Ref = observed.provider.pk if observed.provider else PROVIDER
-    wanted: dict[str, Value] = {
-        "name": intent.display_name,
-        "provider": provider,
-        "policy_engine_mode": "all",
-        "group": "Dezky",
-        "meta_launch_url": desired.launch_url,
-        "meta_publisher": intent.mark,
-    }
+    wanted = application_fields(intent, desired, observed.provider.pk if observed.provider else PROVIDER)
     if found is None:
         reason = "What the tenant's people sign in to."
         yield authentik_step(
@@ -234,12 +215,24 @@ def _application(intent: TenantIntent, desired: Desired, observed: Observed) -> 
         return
     owner = owner_of(found.meta_publisher or None, intent.mark, intent)
     if not owner.takeable(intent.adoption):
-        yield _foreign(f"application {slug}", owner, intent)
+        yield foreign(f"application {slug}", owner, intent)
         return
     actual = msgspec.to_builtins(found)
     changes = {key: value for key, value in wanted.items() if actual[key] != value}
     if changes:
-        yield _update("application", "main", slug, slug, changes)
+        yield update("application", "main", slug, slug, changes)
+
+
+def application_fields(intent: TenantIntent, desired: Desired, provider: int | Ref) -> dict[str, Value]:
+    """What the tenant's application must be, beside its slug."""
+    return {
+        "name": intent.display_name,
+        "provider": provider,
+        "policy_engine_mode": "all",
+        "group": "Dezky",
+        "meta_launch_url": desired.launch_url,
+        "meta_publisher": intent.mark,
+    }
 
 
 def _bindings(baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
@@ -285,124 +278,4 @@ def _binding(key: str, found: list[Binding], wanted: Mapping[str, Value], reason
             name=name,
             target=extra.pk,
             reason="A second one of the same kind.",
-        )
-
-
-# -- brand ------------------------------------------------------------------------------
-
-
-def _brand(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
-    want, found = desired.brand, observed.brand
-    if want is None:
-        return
-    if found is not None:
-        owner = owner_of(found.mark, f"{intent.mark}:brand", intent)
-        if not owner.takeable(intent.adoption):
-            yield _foreign(f"brand {found.domain}", owner, intent)
-            return
-    application: str | Ref = observed.application.pk if observed.application else APPLICATION_PK
-    wanted: dict[str, Value] = {
-        "branding_title": want.title,
-        "branding_logo": want.logo_url or "",
-        "branding_custom_css": _css(want.primary_color),
-        "default_application": application,
-        **dict(baseline.brand_flows),
-    }
-    attributes = {"dezky.eu/mark": f"{intent.mark}:brand", "dezky.eu/tenant": intent.slug}
-    if found is None:
-        body: dict[str, Value] = {"domain": want.host, "attributes": attributes, **_given(wanted)}
-        yield authentik_step(
-            "brand", "main", Verb.CREATE, name=want.host, reason="The tenant's own sign-in page.", body=body
-        )
-        return
-    yield from _brand_update(found, wanted, attributes)
-
-
-def _brand_update(found: Brand, wanted: Mapping[str, Value], attributes: Mapping[str, str]) -> Iterator[Found]:
-    actual = msgspec.to_builtins(found)
-    changes = {key: value for key, value in wanted.items() if actual[key] != value}
-    # An empty logo stands for Authentik's own: what it was before is then as good.
-    if not wanted["branding_logo"]:
-        changes.pop("branding_logo", None)
-    if any(found.attributes.get(key) != value for key, value in attributes.items()):
-        changes["attributes"] = {**found.attributes, **attributes}
-    if changes:
-        yield _update("brand", "main", found.domain, found.brand_uuid, changes)
-
-
-def _given(values: Mapping[str, Value]) -> dict[str, Value]:
-    return {key: value for key, value in values.items() if isinstance(value, Ref) or value not in (None, "")}
-
-
-def _css(color: str | None) -> str:
-    """The main colour, where Authentik's own style sheet takes it from."""
-    return f":root {{ --ak-accent: {color}; --pf-global--primary-color--100: {color}; }}" if color else ""
-
-
-# -- the administrator -----------------------------------------------------------------------
-
-
-def _admin(intent: TenantIntent, baseline: Baseline, desired: Desired, observed: Observed) -> Iterator[Found]:
-    want, found = desired.admin, observed.admin
-    if want is None:
-        return
-    if found is None:
-        body: dict[str, Value] = {
-            "username": want.username,
-            "email": want.email,
-            "name": want.name,
-            "path": path_of(intent),
-            "attributes": {"dezky": {"tenant": intent.slug}, USER_TENANT: str(intent.tenant_id)},
-            "is_active": True,
-        }
-        yield authentik_step(
-            "user", "admin", Verb.CREATE, name=want.username, reason="The first administrator.", body=body
-        )
-    elif refusal := _untouchable(found, baseline):
-        yield Obstacle(system=System.AUTHENTIK, reason="ForeignObject", message=refusal)
-        return
-    yield from _memberships(want.username, found, observed)
-    if intent.recovery_link_due and (found is None or owns_user(intent, found)):
-        yield authentik_step(
-            "recovery-link",
-            "admin",
-            Verb.CREATE,
-            name=want.username,
-            target=str(found.pk) if found else ADMIN,
-            reason="The first administrator signs in with it and sets a password.",
-            # Groups first: a link used at once must lead into the tenant.
-            after=(
-                step_key(System.AUTHENTIK, "membership", "users"),
-                step_key(System.AUTHENTIK, "membership", "admins"),
-            ),
-        )
-
-
-def _untouchable(user: User, baseline: Baseline) -> str | None:
-    """Why the operator never touches this user; None when it may be joined to the tenant's groups."""
-    kept_out = "It is not touched: give the tenant another administrator."
-    if user.is_superuser:
-        return f"Authentik's user {user.username} is a superuser. {kept_out}"
-    if user.type == "internal_service_account":
-        return f"Authentik's user {user.username} is an internal service account. {kept_out}"
-    if baseline.platform_admins in (user.groups or ()):
-        return f"Authentik's user {user.username} is an administrator of the platform. {kept_out}"
-    return None
-
-
-def _memberships(username: str, user: User | None, observed: Observed) -> Iterator[Found]:
-    for role, group, ref in (
-        ("users", observed.users_group, USERS_GROUP),
-        ("admins", observed.admins_group, ADMINS_GROUP),
-    ):
-        if user is not None and group is not None and group.pk in (user.groups or ()):
-            continue
-        yield authentik_step(
-            "membership",
-            role,
-            Verb.GRANT,
-            name=username,
-            target=group.pk if group else ref,
-            body={"pk": str(user.pk) if user else ADMIN},
-            reason=f"The first administrator belongs to the tenant's {role}.",
         )

@@ -14,7 +14,7 @@ from dezky_operator.integrations.authentik.graph import (
     gathered,
 )
 from dezky_operator.integrations.authentik.lock import reactivations
-from dezky_operator.integrations.authentik.model import Group, User, owns_user
+from dezky_operator.integrations.authentik.model import Group, User, is_platforms_own, owns_user
 from dezky_operator.integrations.authentik.observe import Observed
 from dezky_operator.integrations.intent import TenantIntent
 from dezky_operator.integrations.steps import Obstacle, Plan, Step, System, Verb
@@ -43,9 +43,9 @@ def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
         )
         keys.append(step.id)
         yield step
-    for step in _let_go(intent, observed):
-        keys.append(step.id)
-        yield step
+    for found in _let_go(intent, observed):
+        keys += [found.id] if isinstance(found, Step) else []
+        yield found
     before = tuple(keys)
     application, provider = observed.application, observed.provider
     if application and application.meta_publisher == intent.mark:
@@ -69,7 +69,7 @@ def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
         yield _removal("group", "users", intent.users_group, observed.users_group.pk, after)
 
 
-def _let_go(intent: TenantIntent, observed: Observed) -> Iterator[Step]:
+def _let_go(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
     """Who is not the tenant's own leaves it as he came: active again where it was our suspension that stopped him."""
     destroyed = {user.pk for user in observed.users if _destroyable(intent, user)}
     kept = replace(observed, marked=tuple(user for user in observed.marked if user.pk not in destroyed))
@@ -78,7 +78,7 @@ def _let_go(intent: TenantIntent, observed: Observed) -> Iterator[Step]:
 
 def _destroyable(intent: TenantIntent, user: User) -> bool:
     """Made for this tenant, and not become somebody that only a person may remove. Others just lose the groups."""
-    return owns_user(intent, user) and not user.is_superuser and user.type != "internal_service_account"
+    return owns_user(intent, user) and not is_platforms_own(user)
 
 
 def _removable(assigned: str | None, intent: TenantIntent, observed: Observed) -> bool:

@@ -42,15 +42,3 @@ class Canary(Protocol):
 
     async def attempt(self, rehearsal: Rehearsal, intent: TenantIntent, system: System) -> Attempt:
         """After the lock of ``system``. Never raises IntegrationError."""
-
-
-class NoCanary:
-    """Where nothing may be tried: every lock stays without a proof, and says so."""
-
-    async def rehearse(self, intent: TenantIntent) -> Rehearsal:  # noqa: ARG002 - whoever it is
-        """No control."""
-        return Rehearsal(controls={}, failures={}, keys=None)
-
-    async def attempt(self, rehearsal: Rehearsal, intent: TenantIntent, system: System) -> Attempt:  # noqa: ARG002
-        """Nothing was tried."""
-        return Attempt(tried=(), after="Nothing was tried.", refused=None)

@@ -25,12 +25,17 @@ from dezky_operator.integrations.errors import (
     Rejected,
     Unreachable,
 )
-from dezky_operator.integrations.ocis.model import Drive, Group, Me, ServerStatus, User
+from dezky_operator.integrations.ocis.model import Drive, Group, Listed, Me, ServerStatus, SharingLink, User
 from dezky_operator.integrations.steps import System
 
 T = TypeVar("T")
 GRAPH = "/graph/v1.0"
 BETA = "/graph/v1beta1"
+PROJECTS = "driveType eq 'project'"
+"""The only filter that is not ignored (facts/ocis.md 2.2)."""
+FILE_ID = b"""<?xml version="1.0"?>
+<d:propfind xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns"><d:prop><oc:fileid/></d:prop></d:propfind>
+"""
 
 
 class OcisClient:
@@ -98,6 +103,20 @@ class OcisClient:
         answer = await self._send("GET", f"{BETA}/drives/{key}", op="drive.get", what=f"space {key}", absent=True)
         return None if answer.status_code == 404 else _parsed(answer, Drive)
 
+    async def groups(self) -> list[Group]:
+        """All groups, in one answer: there are no pages."""
+        return _listed(await self._send("GET", f"{GRAPH}/groups", op="group.list", what="the list of groups"), Group)
+
+    async def users(self) -> list[User]:
+        """All users who ever signed in, in one answer."""
+        return _listed(await self._send("GET", f"{GRAPH}/users", op="user.list", what="the list of users"), User)
+
+    async def drives(self, *, personal: bool) -> list[Drive]:
+        """All spaces with their grants, disabled ones too; personal ones where asked for. One answer, no pages."""
+        only = "" if personal else f"?$filter={quote(PROJECTS)}"
+        path = f"{BETA}/drives{only}"
+        return _listed(await self._send("GET", path, op="drive.list", what="the list of spaces"), Drive)
+
     async def create_drive(self, body: Mapping[str, Any]) -> Drive:
         """Make a space under our own id. Raises AlreadyExists, also when it exists disabled."""
         _refuse_negative_quota(body)
@@ -141,6 +160,30 @@ class OcisClient:
         """Take a grant away. An absent one is a 500, and so Unreachable here."""
         path = f"{BETA}/drives/{drive}/root/permissions/{permission}"
         await self._send("DELETE", path, op="grant.delete", what=f"the grant on space {drive}")
+
+    async def create_folder(self, drive: str, name: str) -> str:
+        """Make a folder in a space, or find it; its id. ``drive`` is the whole id: items and spaces are compared by it.
+
+        WebDAV tells no id when it makes something, so it is asked for.
+        """
+        path = f"/dav/spaces/{quote(drive, safe='')}/{quote(name)}"
+        made = await self._connection.send("MKCOL", path, op="folder.create", write=True)
+        if made.status_code != 405:  # there already
+            await self._check(made, f"folder {name}")
+        found = await self._connection.send(
+            "PROPFIND", path, op="folder.get", write=False, headers={"Depth": "0"}, content=FILE_ID
+        )
+        await self._check(found, f"folder {name}")
+        told = re.search(r"<(?:\w+:)?fileid>([^<]+)</", found.text)
+        if told is None:
+            raise Rejected(System.OCIS, f"OCIS tells no id of folder {name}.")
+        return told[1]
+
+    async def create_link(self, drive: str, item: str, body: Mapping[str, Any]) -> str:
+        """Make a public link to an item; its token. Both ids whole: they must name the same storage."""
+        path = f"{BETA}/drives/{quote(drive, safe='')}/items/{quote(item, safe='')}/createLink"
+        answer = await self._send("POST", path, op="link.create", what="a public link", body=body)
+        return _parsed(answer, SharingLink).link.web_url.rstrip("/").rpartition("/")[2]
 
     async def _change(
         self,
@@ -213,6 +256,13 @@ def _parsed(answer: httpx2.Response, kind: type[T]) -> T:
         return msgspec.json.decode(answer.content, type=kind)
     except msgspec.MsgspecError as error:
         raise Rejected(System.OCIS, f"OCIS's {kind.__name__} has an unknown form: {error}.") from error
+
+
+def _listed(answer: httpx2.Response, kind: type[T]) -> list[T]:
+    try:
+        return msgspec.json.decode(answer.content, type=Listed[kind]).value  # type: ignore[valid-type]
+    except msgspec.MsgspecError as error:
+        raise Rejected(System.OCIS, f"OCIS's list of {kind.__name__} has an unknown form: {error}.") from error
 
 
 def _error(answer: httpx2.Response) -> tuple[str, str]:

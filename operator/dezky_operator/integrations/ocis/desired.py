@@ -14,6 +14,11 @@ LONGEST = 255
 """Bytes of a space's name."""
 OURS = "project/dezky-"
 """How the alias of every tenant's space begins."""
+FURTHER = "_"
+"""Between slug and key of a further space: no slug holds it, so `labs` of acme is never the main space of acme-labs.
+
+Not a `/`: the web page takes what follows the alias of a space for a folder in it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +45,20 @@ def desired(intent: TenantIntent) -> Desired:
     )
 
 
+def alias_of(slug: str, key: str | None = None) -> str:
+    """The alias of a tenant's main space, or of a further one. The slug is what stands before the first ``_``."""
+    return f"{OURS}{slug}{FURTHER}{key}" if key else f"{OURS}{slug}"
+
+
 def owns(intent: TenantIntent, drive: Drive) -> bool:
     """Whether a space that has one of our ids is ours.
 
     Whoever can make spaces can choose their ids, and there is no field for a mark that people do not see: type and
     alias decide (facts/ocis.md 9).
     """
-    alias = f"{OURS}{intent.slug}"
-    return drive.drive_type == PROJECT and (drive.drive_alias == alias or drive.drive_alias.startswith(f"{alias}-"))
+    alias = alias_of(intent.slug)
+    ours = drive.drive_alias == alias or drive.drive_alias.startswith(f"{alias}{FURTHER}")
+    return drive.drive_type == PROJECT and ours
 
 
 def may_use(intent: TenantIntent, key: str, drive: Drive) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import msgspec
+
+T = TypeVar("T")
 
 MANAGER = "312c0871-5ef7-4b3a-85b6-0e4074c64049"
 EDITOR = "58c63c02-1d89-4572-916a-870abc5a1b7d"
@@ -82,10 +86,32 @@ class User(_Object, frozen=True, kw_only=True):
     on_premises_sam_account_name: str = ""
 
 
+class Listed(_Object, Generic[T], frozen=True, kw_only=True):
+    """The answer of a list."""
+
+    value: list[T] = []
+
+
 class Me(_Object, frozen=True, kw_only=True):
     """The operator's own user."""
 
     id: str
+
+
+class LinkAddress(_Object, frozen=True, kw_only=True):
+    """Where a public link leads; the last part is its token."""
+
+    web_url: str
+
+    def __repr__(self) -> str:
+        """Without the address: who has it gets in."""
+        return "LinkAddress()"
+
+
+class SharingLink(_Object, frozen=True, kw_only=True):
+    """A public link that was just made."""
+
+    link: LinkAddress
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ class OcisPerformer:
             ("drive", Verb.DELETE): self._on_target(client.purge_drive),
             ("grant", Verb.GRANT): self._invite,
             ("grant", Verb.REVOKE): self._revoke,
+            ("folder", Verb.CREATE): self._create_folder,
+            ("link", Verb.CREATE): self._create_link,
         }
 
     async def perform(self, step: Step) -> Outputs:
@@ -76,6 +79,16 @@ class OcisPerformer:
                 "Update OCIS to 7.2 or later and remove that space.",
             )
         return {"id": drive.uuid}
+
+    async def _create_folder(self, step: Step) -> Outputs:
+        return {"id": await self._client.create_folder(str(step.target), step.name)}
+
+    async def _create_link(self, step: Step) -> Outputs:
+        """A link without a password is refused by default, and its password has to pass a policy."""
+        body, password = _body(step), f"{secrets.token_urlsafe(24)}-aA1"
+        wanted = {"type": "view", "password": password, "expirationDateTime": body["until"], "displayName": step.name}
+        token = await self._client.create_link(str(step.target), str(body["item"]), wanted)
+        return {"id": str(step.target), "token": token, "password": password}
 
     async def _patch_drive(self, step: Step) -> Outputs:
         await self._client.patch_drive(str(step.target), _body(step))

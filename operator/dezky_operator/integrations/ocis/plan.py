@@ -41,7 +41,7 @@ def _locks(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterat
     """
     if not intent.established:
         missing = tuple(space for space in desired.spaces if space.key not in observed.drives)
-        yield from _keep(intent, replace(desired, spaces=missing, removed=()), observed)
+        yield from _made(intent, replace(desired, spaces=missing), observed)
     for key, drive in (*sorted(observed.drives.items()), *sorted(observed.personal.items())):
         if not drive.disabled:
             reason = "Nobody of the tenant gets in while it is locked."
@@ -49,6 +49,10 @@ def _locks(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterat
                 "drive", f"{key}/close", Verb.DISABLE, name=drive.name, target=drive.uuid, reason=reason,
                 privileged=False,
             )  # fmt: skip
+    yield from _reopened(observed)
+    # Whether what is not ours is closed is no lock of ours; a person has to look.
+    wanted = set() if intent.established else {space.key for space in desired.spaces}
+    yield from _foreign(intent, observed, wanted=wanted, blocking=set(observed.foreign))
     if not observed.people_known:
         yield Obstacle(
             system=System.OCIS,
@@ -60,26 +64,32 @@ def _locks(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterat
 
 def _reopened(observed: Observed) -> Iterator[Step]:
     """The personal spaces that a suspension closed."""
-    for key, drive in sorted(observed.personal.items()):
+    for key, drive in sorted(observed.closed.items()):
         if drive.disabled:
             reason = "Was closed by the suspension."
             yield _step("drive", f"{key}/open", Verb.ENABLE, name=drive.name, target=drive.uuid, reason=reason)
 
 
-def _keep(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+def _made(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+    """The group of the tenant's people, and the spaces of the spec."""
     if observed.group is None:
         reason = "People join it at their first sign-in, by the groups in their token."
         body: dict[str, Value] = {"displayName": intent.users_group}
         yield _step("group", "users", Verb.CREATE, name=intent.users_group, reason=reason, body=body)
     for space in desired.spaces:
         yield from _space(intent, space, observed)
+
+
+def _keep(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterator[Found]:
+    yield from _made(intent, desired, observed)
     for key in desired.detached:
         if (drive := observed.drives.get(key)) and not drive.disabled:
             reason = "No longer in spec.files.spaces; it is kept, closed."
             yield _step("drive", key, Verb.DISABLE, name=drive.name, target=drive.uuid, reason=reason)
     for key in desired.removed:
         if drive := observed.drives.get(key):
-            yield from _removal(key, drive, "Detached, and its removal was confirmed.")
+            for step in _removal(key, drive, "Detached, and its removal was confirmed."):
+                yield replace(step, asked=True)
     wanted = {space.key for space in desired.spaces}
     yield from _foreign(intent, observed, wanted=wanted, blocking=wanted.union(desired.removed))
 
@@ -227,6 +237,7 @@ def _purge(intent: TenantIntent, observed: Observed) -> Iterator[Found]:
             reason="Purged.",
             after=tuple(before),
         )
+    yield from _reopened(observed)
     # Its id is derived from the tenant's: most likely ours with another alias, so a person has to say.
     yield from _foreign(intent, observed, wanted=set(), blocking=set(observed.foreign))
 

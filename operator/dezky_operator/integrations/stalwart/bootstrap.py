@@ -14,7 +14,7 @@ import msgspec
 
 from dezky_operator.integrations.errors import Rejected
 from dezky_operator.integrations.stalwart.client import StalwartClient
-from dezky_operator.integrations.stalwart.model import Account, Authentication, Domain, Role
+from dezky_operator.integrations.stalwart.model import Account, Authentication, Domain, Role, SystemSettings
 from dezky_operator.integrations.steps import System
 
 OPERATOR = "dezky-operator"
@@ -24,6 +24,7 @@ RIGHTS = (
     "sysActionCreate",
     "actionReloadSettings",
     "sysAuthenticationGet",
+    "sysSystemSettingsGet",
 )
 """Enough for everything a tenant needs, and no `impersonate`, which reads all mail (facts/stalwart.md 11.10)."""
 MINUTE = 60_000
@@ -58,10 +59,6 @@ class Result:
 
     lines: list[str] = field(default_factory=list)
     key: str = field(default="", repr=False)
-
-
-class _Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    default_domain_id: str | None = None
 
 
 class _SignIn(Authentication, frozen=True, kw_only=True, rename="camel"):
@@ -198,7 +195,7 @@ class StalwartBootstrap:
 
     async def _account(self, role: str) -> str:
         """The service account. One of this name with other roles is somebody's: a key of it would be his."""
-        settings = await self._client.singleton("SystemSettings", _Settings)
+        settings = await self._client.singleton("SystemSettings", SystemSettings)
         domain = settings.default_domain_id
         if domain is None or not await self._client.get("Domain", [domain], Domain):
             raise Rejected(System.STALWART, "Stalwart has no default domain; finish its setup first.")

@@ -33,6 +33,8 @@ CALLS = 16
 """Method calls in one request; one more and the whole request is refused."""
 OBJECTS = 500
 """Objects in one get or set."""
+ROWS = 5000
+"""Ids in one page of a query."""
 WINDOW = 0.005
 """Seconds a call waits for others to travel with."""
 ASCENDING = [{"property": "id", "isAscending": True}]
@@ -76,10 +78,10 @@ class StalwartClient:
         """The ids of all objects that pass ``filters``, lowest first. Text filters give supersets: compare again."""
         found: list[str] = []
         while True:
-            page = {"filter": filters, "sort": ASCENDING, "limit": OBJECTS, "position": len(found)}
+            page = {"filter": filters, "sort": ASCENDING, "limit": ROWS, "position": len(found)}
             ids = (await self._call(f"x:{kind}/query", page))["ids"]
             found += ids
-            if len(ids) < OBJECTS:
+            if len(ids) < ROWS:
                 return found
 
     async def get(self, kind: str, ids: Sequence[str], shape: type[T], properties: Sequence[str] = ()) -> list[T]:
@@ -255,7 +257,10 @@ class StalwartClient:
                 System.STALWART, f"Stalwart's key may not write {kind}. Run `dezky-operator bootstrap` again."
             )
         detail = str(error.get("description", "")) if what in {"invalidPatch", "invalidForeignKey"} else ""
-        return Rejected(System.STALWART, f"Stalwart refused the {kind}: {what} {properties} {detail}".rstrip() + ".")
+        other = error.get("objectId") or {}
+        whose = f"because of {other['object']} {other.get('id', '')}" if other.get("object") else ""
+        told = " ".join(filter(None, (str(what), properties, whose, detail)))
+        return Rejected(System.STALWART, f"Stalwart refused the {kind}: {told.rstrip('.')}.")
 
     def _parsed(self, kind: str, document: object, shape: type[T]) -> T:
         try:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 from dezky_operator.integrations.intent import TenantIntent
 from dezky_operator.integrations.stalwart.graph import stalwart_step
-from dezky_operator.integrations.stalwart.model import Throttle
+from dezky_operator.integrations.stalwart.model import Rate, Throttle
 from dezky_operator.integrations.stalwart.observe import Observed
 from dezky_operator.integrations.steps import Step, Value, Verb
 
 TEN_YEARS = 315_360_000_000
 """Milliseconds."""
+COUNTED_BY = {"rcptDomain": True}
+"""Without a key of its own every throttle of the same rate counts together, over all tenants (measured)."""
 
 
 def hold_mark(intent: TenantIntent, domain: str) -> str:
@@ -26,7 +28,7 @@ def hold_mark(intent: TenantIntent, domain: str) -> str:
 def holds(intent: TenantIntent, observed: Observed) -> Iterator[Step]:
     """The throttles that must be there, no others of ours, and a reload whenever the server may not know of them."""
     wanted = {hold_mark(intent, name): name for name in sorted(observed.owned(intent))} if intent.hold else {}
-    steps = [*_surplus(wanted, observed), *_missing(wanted, observed)]
+    steps = [*_surplus(intent, wanted, observed), *_missing(wanted, observed)]
     yield from steps
     if steps or observed.hold_active != intent.hold:
         yield stalwart_step(
@@ -58,7 +60,7 @@ def _missing(wanted: dict[str, str], observed: Observed) -> Iterator[Step]:
             )
 
 
-def _surplus(wanted: dict[str, str], observed: Observed) -> Iterator[Step]:
+def _surplus(intent: TenantIntent, wanted: dict[str, str], observed: Observed) -> Iterator[Step]:
     seen: set[str] = set()
     for found in observed.throttles:
         if found.description in wanted and found.description not in seen and as_wanted(found):
@@ -71,13 +73,15 @@ def _surplus(wanted: dict[str, str], observed: Observed) -> Iterator[Step]:
             name=f"hold on {found.description.rpartition(':')[2]}",
             target=found.id,
             reason="Mail is accepted again.",
+            asked=not intent.hold,
         )
 
 
 def as_wanted(found: Throttle) -> bool:
     """Whether the throttle still does what it was made for."""
     domain = found.description.rpartition(":")[2]
-    return found.enable and found.match.get("else") == expression(domain) and found.rate.count == 1
+    whole = found.enable and found.key == COUNTED_BY and found.match.get("else") == expression(domain)
+    return whole and found.rate == Rate(count=1, period=TEN_YEARS)
 
 
 def expression(domain: str) -> str:
@@ -88,7 +92,7 @@ def expression(domain: str) -> str:
 def _body(mark: str, domain: str) -> dict[str, Value]:
     return {
         "description": mark,
-        "key": {},
+        "key": COUNTED_BY,
         "match": {"else": expression(domain)},
         "rate": {"count": 1, "period": TEN_YEARS},
     }

@@ -6,8 +6,18 @@ from typing import Any
 
 import msgspec
 
+PLATFORMS = "dezky:server:platform"
+"""The mark that the server's own default domain counts as having: it has none, and is never a tenant's."""
 DISABLE_LOGIN = {"authenticate": True}
 """What a role's ``disabledPermissions`` must hold so that nobody with the role can log in (facts/stalwart.md 11.5)."""
+
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz792013"
+
+
+def age(key: str) -> tuple[int, ...]:
+    """What objects are sorted by, the oldest first: ids count up in their own alphabet (facts/stalwart.md 2.2)."""
+    return (len(key), *map(_ALPHABET.find, key))
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -69,6 +79,8 @@ class Account(_Object, frozen=True, kw_only=True):
     domain_id: str
     description: str | None = None
     roles: Roles = Roles()
+    permissions: Variant = Variant()
+    """``Replace`` puts the account's own permissions in place of its roles'."""
     quotas: dict[str, int] = {}
     used_disk_quota: int = 0
 
@@ -94,6 +106,7 @@ class Throttle(_Object, frozen=True, kw_only=True):
     id: str
     description: str = ""
     enable: bool = True
+    key: dict[str, bool] = {}
     match: dict[str, Any] = {}
     rate: Rate = Rate()
 
@@ -104,6 +117,12 @@ class Authentication(_Object, frozen=True, kw_only=True):
     default_user_role_ids: dict[str, bool] = {}
     directory_id: str | None = None
     """The external directory that people sign in through; then no account can have a password of its own."""
+
+
+class SystemSettings(_Object, frozen=True, kw_only=True):
+    """The singleton that tells which domain is the server's own."""
+
+    default_domain_id: str | None = None
 
 
 def as_json(value: Any) -> Any:

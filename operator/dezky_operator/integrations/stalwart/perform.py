@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from dezky_operator.integrations.apply import Outputs
 from dezky_operator.integrations.errors import AlreadyExists, Rejected
 from dezky_operator.integrations.stalwart.client import StalwartClient
+from dezky_operator.integrations.stalwart.hold import as_wanted
 from dezky_operator.integrations.stalwart.model import Account, DkimKey, Domain, Role, Throttle
 from dezky_operator.integrations.steps import Step, System, Verb
 
@@ -32,6 +34,7 @@ class StalwartPerformer:
             "dkim": self._create_key,
             "account": self._create_account,
             "throttle": self._create_throttle,
+            "password": self._create_password,
         }
         self._reloading = asyncio.Lock()
 
@@ -92,11 +95,18 @@ class StalwartPerformer:
                 ) from error
             return {"id": found[0].id}
 
+    async def _create_password(self, step: Step) -> Outputs:
+        """A new password of an account, made here so that no step holds it. One from before stops being taken."""
+        password = secrets.token_urlsafe(32)
+        credential = {"0": {"@type": "Password", "secret": password}}
+        await self._client.patch("Account", str(step.target), {"credentials": credential})
+        return {"id": str(step.target), "password": password}
+
     async def _create_throttle(self, step: Step) -> Outputs:
         """Descriptions are not unique: one from a crash must be looked for before another is made."""
         body = _body(step)
         for found in await self._client.every("MtaInboundThrottle", Throttle):
-            if found.description == body["description"] and found.match == body["match"]:
+            if found.description == body["description"] and as_wanted(found):
                 return {"id": found.id}
         return {"id": str((await self._client.create("MtaInboundThrottle", body))["id"])}
 
