@@ -104,7 +104,7 @@ class Fleet:
             metrics=self.metrics,
             stopping=lambda: False,
         )
-        proofs, brake = Proofs(NobodyTries()), MassDeletion(most=100)
+        proofs = Proofs(NobodyTries(), waiting=lambda: 0.0, clock=time.monotonic)
         self.life = TenantLife(self.rounds, proofs, clock=time.monotonic)
         self.retention = Retention(
             self.rounds,
@@ -112,7 +112,7 @@ class Fleet:
             deletion=self.settings.deletion,
             purge=self.settings.purge,
             audit=Waited(self.settings.purge),
-            brake=brake,
+            brake=MassDeletion(most=100),
         )
         self.sweeper = Sweep(self.rounds)
 

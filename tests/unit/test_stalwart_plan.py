@@ -206,7 +206,8 @@ def test_one_round_is_enough(wanted: TenantIntent, observed: Observed) -> None:
     wanted = replace(wanted, published_dkim=wanted.published_dkim & have)
     first = planned(wanted, observed)
     then = after(wanted, observed, first.steps)
-    assert keys(planned(wanted, then)) == []
+    # Only a role too many waits for the next look: it goes when nothing has it any more.
+    assert [key for key in keys(planned(wanted, then)) if not key.endswith("/surplus")] == []
 
 
 @given(intents(), worlds())

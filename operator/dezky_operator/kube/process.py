@@ -28,7 +28,7 @@ from dezky_operator.kube.controller import TenantController
 from dezky_operator.kube.credentials import SecretReader, check_secrets, secret_refs
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.lease import Fence, LeaseHolder
-from dezky_operator.kube.queue import WorkQueue
+from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
 from dezky_operator.kube.secrets import SecretStore
 from dezky_operator.kube.sweep import FleetSweep
@@ -119,7 +119,11 @@ class Operator:
             metrics=self.metrics,
             stopping=self._stop.is_set,
         )
-        proofs = Proofs(connect_canary(settings, self._wiring, clients, systems, recorder))
+        proofs = Proofs(
+            connect_canary(settings, self._wiring, clients, systems, recorder),
+            waiting=lambda: self._queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
+            clock=clock,
+        )
         brake = MassDeletion(most=settings.deletion.brake)
         events = EventPoster(self._client)
         self.controller = TenantController(

@@ -59,6 +59,10 @@ class WorkQueue:
         """Nothing is being worked on and nothing is due; delayed keys may wait."""
         return not self._working and not self._waiting
 
+    def waiting(self, urgency: Urgency) -> int:
+        """How many keys of this urgency wait to be worked on now."""
+        return sum(found is urgency for found in self._waiting.values())
+
     def add(self, key: str, urgency: Urgency = Urgency.CHANGE) -> None:
         """Have ``key`` worked on as soon as possible; whatever delay it had is over."""
         self._delayed.pop(key, None)
