@@ -110,9 +110,12 @@ async def test_a_lost_key_is_replaced_on_demand(server: StalwartStandIn, admin: 
     assert len(server.objects.by_type["ApiKey"]) == 1
 
 
-async def test_the_daily_key_can_not_make_itself_another_key(server: StalwartStandIn, admin: Mail) -> None:
+async def test_the_daily_key_makes_no_key_for_anybody_else(server: StalwartStandIn, admin: Mail) -> None:
+    """For its own account it could: an ordinary user may, and it must hold all that an ordinary user holds."""
     key = (await _run(admin)).key
+    other = server.objects.create("Account", {"@type": "User", "name": "peter", "domainId": "b"})
     async with mail(server.url, f"Bearer {key}") as daily:
         await daily.client.singleton("Authentication", Authentication)
         with pytest.raises(NoPermission):
-            await daily.client.create("ApiKey", {"description": "more"})
+            await daily.client.create("ApiKey", {"description": "more"}, account=other["id"])
+    assert len(server.objects.by_type["ApiKey"]) == 1

@@ -14,6 +14,7 @@ A stand-in is controlled over HTTP under ``/__sandbox``: a test, the demo and a 
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from typing import Any, Self
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Snapshot = list[dict[str, Any]]
 
 
 @dataclass
@@ -75,6 +77,8 @@ class StandIn:
         self.app = web.Application(middlewares=[self._traffic], client_max_size=64 * 2**20)
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.ambush: Callable[[Call], Fault | None] | None = None
+        """Looks at each call before it is acted on, and may have a fault hit it."""
         self.url = ""
         self._runner: web.AppRunner | None = None
         self.app.router.add_get("/__sandbox/writes", self._get_writes)
@@ -87,6 +91,26 @@ class StandIn:
     def writes(self) -> list[Call]:
         """Every call that was meant to change something, in order."""
         return [call for call in self.calls if call.write]
+
+    def kept(self) -> tuple[object, ...]:
+        """The objects whose attributes are the state: what a real system has on disk."""
+        return ()
+
+    def snapshot(self) -> Snapshot:
+        """A deep copy of the state, for :meth:`restore`."""
+        return self._copy([vars(part) for part in self.kept()])
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a state this stand-in had. Recorded calls and faults are forgotten."""
+        for part, attributes in zip(self.kept(), self._copy(snapshot), strict=True):
+            vars(part).clear()
+            vars(part).update(attributes)
+        self.calls.clear()
+        self.faults.clear()
+
+    def _copy(self, snapshot: Snapshot) -> Snapshot:
+        # The parts know each other: those references must go on pointing to the living ones.
+        return copy.deepcopy(snapshot, {id(part): part for part in self.kept()})
 
     async def describe(self, request: web.Request) -> tuple[str, bool]:
         """The label of a call and whether it writes. Plain REST: the method decides."""
@@ -120,10 +144,12 @@ class StandIn:
         if request.path.startswith("/__sandbox"):
             return await handler(request)
         label, write = await self.describe(request)
-        self.calls.append(Call(len(self.calls), request.method, request.path_qs, label, write))
+        call = Call(len(self.calls), request.method, request.path_qs, label, write)
+        self.calls.append(call)
+        ambush = self.ambush(call) if self.ambush else None
         text = f"{request.method} {request.path_qs} {label}"
         lost = False
-        for fault in self.faults:
+        for fault in (*self.faults, *((ambush,) if ambush else ())):
             if not fault.takes(text):
                 continue
             if fault.latency:

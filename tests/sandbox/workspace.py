@@ -11,7 +11,7 @@ from tests.sandbox.authentik.server import AuthentikStandIn
 from tests.sandbox.dns.server import DnsStandIn
 from tests.sandbox.ocis.server import OcisStandIn
 from tests.sandbox.stalwart.server import StalwartStandIn
-from tests.sandbox.standin import StandIn
+from tests.sandbox.standin import Snapshot, StandIn
 
 INSTALLATION = "5a0c3c5e-6f4f-4a4e-8a55-0d2f0b1c7e11"
 NAMESPACE = "dezky-system"
@@ -86,6 +86,15 @@ class Workspace:
     def writes(self) -> dict[str, int]:
         """How many writes each system has seen since :meth:`forget`."""
         return {standin.name: len(standin.writes) for standin in self.systems}
+
+    def snapshot(self) -> tuple[Snapshot, ...]:
+        """The state of all three, for :meth:`restore`."""
+        return tuple(standin.snapshot() for standin in self.systems)
+
+    def restore(self, snapshots: tuple[Snapshot, ...]) -> None:
+        """All three as they were; DNS is left alone."""
+        for standin, snapshot in zip(self.systems, snapshots, strict=True):
+            standin.restore(snapshot)
 
     def forget(self) -> None:
         """Count from here."""

@@ -33,9 +33,14 @@ class AuthentikStandIn(StandIn):
         self.store = Store(bootstrap_token, host_brand_domain=host_brand_domain, clock=clock)
         for probe in ("live", "ready"):
             self.app.router.add_get(f"/-/health/{probe}/", self._healthy)
-        api = Api(self.store)
-        for part in (SignIn(self.store), OAuth(self.store), Actions(api), Events(api), api):
+        api, sign_in = Api(self.store), SignIn(self.store)
+        self._kept = (self.store, api.lists, sign_in)
+        for part in (sign_in, OAuth(self.store), Actions(api), Events(api), api):
             part.add_routes(self.app)
+
+    def kept(self) -> tuple[object, ...]:
+        """The database, what was listed of it a moment ago, and half-done sign-ins."""
+        return self._kept
 
     async def describe(self, request: web.Request) -> tuple[str, bool]:
         """Signing in makes tokens and sessions, but changes nothing that a client of the API keeps."""

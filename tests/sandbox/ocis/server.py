@@ -88,6 +88,7 @@ class OcisStandIn(StandIn):
         add("POST", "/graph/v1.0/groups/{id}/members/$ref", self._signed_in(self._add_member))
         add("POST", "/graph/v1.0/users", self._signed_in(self._create_user))
         add("GET", "/graph/v1.0/users/{id}", self._signed_in(self._user))
+        add("DELETE", "/graph/v1.0/users/{id}", self._signed_in(self._delete_user))
         for prefix in ("/dav/spaces", "/remote.php/dav/spaces"):
             add("*", f"{prefix}/{{id}}", self._signed_in(self._webdav))
             add("*", f"{prefix}/{{id}}/{{path:.*}}", self._signed_in(self._webdav))
@@ -95,6 +96,10 @@ class OcisStandIn(StandIn):
         add("GET", "/status.php", self._status)
         add("GET", "/health", self._health)
         add("POST", "/backchannel_logout", self._backchannel_logout)
+
+    def kept(self) -> tuple[object, ...]:
+        """Users, groups, spaces and files. Keys and claims once verified stay true."""
+        return (self.store,)
 
     # -- signing in --------------------------------------------------------------------
 
@@ -389,6 +394,15 @@ class OcisStandIn(StandIn):
             body["onPremisesSamAccountName"], display=body["displayName"], password=password, mail=body.get("mail", "")
         )
         return web.json_response(_shown_user(made), status=201)
+
+    async def _delete_user(self, request: web.Request, user: User) -> web.Response:
+        """The user's own space goes at once, without any trash (facts/ocis.md 2.4)."""
+        self._require_admin(user)
+        found = self.store.user(unquote(request.match_info["id"]))
+        if found is None:
+            raise RefusedError(404, "itemNotFound", "user not found")
+        self.store.drop_user(found)
+        return web.Response(status=204)
 
     async def _user(self, request: web.Request, _: User) -> web.Response:
         found = self.store.user(unquote(request.match_info["id"]))

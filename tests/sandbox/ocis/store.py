@@ -80,7 +80,7 @@ class Space:
         if not self.quota:
             return "normal"
         share = self.used / self.quota
-        return "exceeded" if share >= 1 else "critical" if share > 0.9 else "nearing" if share > 0.75 else "normal"
+        return "exceeded" if share > 0.99 else "critical" if share > 0.9 else "nearing" if share > 0.75 else "normal"
 
 
 def permission(key: str, role: str, groups: dict[str, str]) -> dict[str, Any]:
@@ -115,6 +115,11 @@ class Store:
     def user(self, key: str) -> User | None:
         """By id or by name."""
         return self.users.get(key) or next((user for user in self.users.values() if user.name == key), None)
+
+    def drop_user(self, user: User) -> None:
+        """Remove a user and the personal space."""
+        del self.users[user.id]
+        self.spaces.pop(user.id, None)
 
     def add_group(self, name: str) -> str:
         """A new group; its id."""

@@ -152,9 +152,9 @@ async def _accounts(client: StalwartClient, domain: Domain) -> tuple[Account, ..
 
 
 async def _lists(client: StalwartClient, intent: TenantIntent, domain: Domain) -> tuple[MailingList, ...]:
-    """Lists are only of interest when the domain goes; they can not be asked for by domain."""
+    """Lists are only of interest when the domain goes. They can not be asked for by domain, not even by its words."""
     if intent.phase is not Phase.PURGED and domain.name not in intent.removable:
         return ()
-    ids = await client.query("MailingList", {"text": domain.name})
+    ids = await client.query("MailingList", {})
     found = await client.get("MailingList", ids, MailingList)
     return tuple(item for item in found if item.domain_id == domain.id)
