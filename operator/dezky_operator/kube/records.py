@@ -21,6 +21,10 @@ def name_of(slug: str) -> str:
     return f"dezky-tombstone-{slug}"
 
 
+class ForeignRecord(ValueError):  # noqa: N818 - named after what was found
+    """A ConfigMap of a record's name is somebody else's, or another tenant's. The text is fit for an event."""
+
+
 class RecordBook:
     """All records, in memory and in the API server. Read whole at start; every later write goes through here."""
 
@@ -47,7 +51,7 @@ class RecordBook:
             text = (found.data or {}).get(KEY, "")
             try:
                 record = records.decode(text)
-            except msgspec.ValidationError as error:
+            except msgspec.DecodeError as error:
                 slug = ((found.metadata and found.metadata.labels) or {}).get(LABEL_TENANT, "")
                 log.error(  # noqa: TRY400 - the place in our code tells nothing
                     "record unreadable", configmap=name_of(slug), error=str(error)
@@ -58,12 +62,14 @@ class RecordBook:
         self._known, self.unreadable = known, frozenset(unreadable)
 
     async def write(self, record: Record) -> None:
-        """Keep ``record``; a record of another tenantId under the same slug is never overwritten (ValueError)."""
+        """Keep ``record``. Raises ForeignRecord over another tenant's record or a ConfigMap that is none of ours."""
         known = self._known.get(record.slug)
         if known == record:
             return
         if known is not None and known.tenant_id != record.tenant_id:
-            raise ValueError(f"record {name_of(record.slug)} is of tenantId {known.tenant_id}, not {record.tenant_id}")
+            raise ForeignRecord(
+                f"record {name_of(record.slug)} is of tenantId {known.tenant_id}, not {record.tenant_id}"
+            )
         try:
             await self._client.create(self._config_map(record))
         except ApiError as error:
@@ -73,17 +79,25 @@ class RecordBook:
         self._known[record.slug] = record
 
     async def remove(self, slug: str) -> None:
-        """Forget the tenant for good: only after its purge."""
+        """Forget the tenant for good: only after its purge. A ConfigMap that is none of ours stays."""
         try:
-            await self._client.delete(ConfigMap, name_of(slug), namespace=self._namespace)
+            found = await self._client.get(ConfigMap, name_of(slug), namespace=self._namespace)
+            if _labels(found).get(LABEL_RECORD) == "tenant":
+                await self._client.delete(ConfigMap, name_of(slug), namespace=self._namespace)
         except ApiError as error:
             if not is_status(error, 404):
                 raise
         self._known.pop(slug, None)
 
     async def _replace(self, record: Record) -> None:
-        """Over the one that is there, unless somebody else wrote it since it was read (409)."""
+        """Over our own that is there, unless somebody else wrote it since it was read (409)."""
         found = await self._client.get(ConfigMap, name_of(record.slug), namespace=self._namespace)
+        labels = _labels(found)
+        if labels.get(LABEL_RECORD) != "tenant" or labels.get(LABEL_TENANT_ID) != record.tenant_id:
+            raise ForeignRecord(
+                f"ConfigMap {self._namespace}/{name_of(record.slug)} is there already and not the record of tenantId "
+                f"{record.tenant_id}. Look what it is, and move it away."
+            )
         body = self._config_map(record)
         if body.metadata and found.metadata:
             body.metadata.resourceVersion = found.metadata.resourceVersion
@@ -93,3 +107,7 @@ class RecordBook:
         labels = {LABEL_RECORD: "tenant", LABEL_TENANT: record.slug, LABEL_TENANT_ID: record.tenant_id}
         metadata = ObjectMeta(name=name_of(record.slug), namespace=self._namespace, labels=labels)
         return ConfigMap(metadata=metadata, data={KEY: records.encode(record)})
+
+
+def _labels(found: ConfigMap) -> dict[str, str]:
+    return dict((found.metadata and found.metadata.labels) or {})

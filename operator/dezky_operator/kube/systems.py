@@ -13,14 +13,13 @@ from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.integration import AuthentikIntegration
 from dezky_operator.integrations.connection import Authorizer, Connection, Fence, Limits
 from dezky_operator.integrations.dns.resolver import Resolver
-from dezky_operator.integrations.errors import AuthFailed
 from dezky_operator.integrations.ocis.client import OcisClient
 from dezky_operator.integrations.ocis.integration import OcisIntegration
 from dezky_operator.integrations.ocis.sign_in import ClientCredentialsAuthorizer, ClientSecret
 from dezky_operator.integrations.stalwart.client import StalwartClient
 from dezky_operator.integrations.stalwart.integration import StalwartIntegration
 from dezky_operator.integrations.steps import System
-from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer
+from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer, secret_of
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.life import Secrets, Systems
 
@@ -52,9 +51,11 @@ class Wiring:
         return client
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end what is computed beside the loop."""
         for client in self.opened:
             await client.aclose()
+        if self.executor is not None:
+            self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def connect_systems(settings: Settings, wiring: Wiring, secrets: Secrets) -> Systems:
@@ -67,9 +68,9 @@ def connect_systems(settings: Settings, wiring: Wiring, secrets: Secrets) -> Sys
             clock=wiring.clock,
         ),
         stalwart=StalwartIntegration(
-            StalwartClient(_stalwart(settings, wiring)), executor=wiring.executor, clock=wiring.clock
+            StalwartClient(stalwart_connection(settings, wiring)), executor=wiring.executor, clock=wiring.clock
         ),
-        ocis=OcisIntegration(OcisClient(_ocis(settings, wiring))),
+        ocis=OcisIntegration(OcisClient(ocis_connection(settings, wiring))),
         secrets=secrets,
         resolver=Resolver(settings.dns.servers, timeout=settings.dns.timeout_seconds, clock=wiring.clock),
     )
@@ -81,7 +82,8 @@ def _authentik(settings: Settings, wiring: Wiring) -> Connection:
     return _connection(System.AUTHENTIK, settings.authentik, authorizer, wiring)
 
 
-def _stalwart(settings: Settings, wiring: Wiring) -> Connection:
+def stalwart_connection(settings: Settings, wiring: Wiring) -> Connection:
+    """A connection to Stalwart alone, with the daily credential."""
     # An API key is a bearer token; a `user:password` (for a first look, or a stand-in) goes as Basic.
     ref = settings.stalwart.token_secret_ref
     authorizer = SecretAuthorizer(
@@ -90,19 +92,14 @@ def _stalwart(settings: Settings, wiring: Wiring) -> Connection:
     return _connection(System.STALWART, settings.stalwart, authorizer, wiring)
 
 
-def _ocis(settings: Settings, wiring: Wiring) -> Connection:
+def ocis_connection(settings: Settings, wiring: Wiring) -> Connection:
+    """A connection to OCIS alone."""
     ref = settings.ocis.secret_ref
     if settings.ocis.auth is OcisAuth.BASIC:
         return _connection(System.OCIS, settings.ocis, SecretAuthorizer(System.OCIS, wiring.reader, ref, basic), wiring)
 
     async def secret() -> ClientSecret:
-        value = await wiring.reader.read(ref)
-        if value is None:
-            raise AuthFailed(
-                System.OCIS,
-                f"{wiring.reader.describe(ref)} does not exist, so nothing is sent to OCIS. "
-                "Create it; the operator notices by itself.",
-            )
+        value = await secret_of(System.OCIS, wiring.reader, ref)
         return ClientSecret(value=value.value, version=value.version, source=value.source)
 
     authorizer = ClientCredentialsAuthorizer(
@@ -113,11 +110,6 @@ def _ocis(settings: Settings, wiring: Wiring) -> Connection:
         clock=wiring.clock,
     )
     return _connection(System.OCIS, settings.ocis, authorizer, wiring)
-
-
-def ocis_connection(settings: Settings, wiring: Wiring) -> Connection:
-    """A connection to OCIS alone."""
-    return _ocis(settings, wiring)
 
 
 def _connection(
