@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
-.PHONY: demo test lint test-unit test-integration test-faults test-real bench up down tools clean prerequisites
+.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-real bench up down tools clean prerequisites
 
 demo: tools ## two tenants from nothing to Ready, and everything down again
 	@$(BIN)/python -m tests.demo
@@ -19,7 +19,7 @@ up: tools ## the same, left running
 down: ## stop what `make up` left running
 	@$(BIN)/python -m tests.demo down
 
-test: lint test-unit test-integration test-faults ## what CI runs
+test: lint test-unit test-integration test-acceptance test-faults ## what CI runs
 
 lint: $(STAMP)
 	@echo "lint: style, types, layers"
@@ -36,11 +36,22 @@ test-integration: tools
 	@echo "test-integration: a real API server, the operator and the stand-ins"
 	@$(PYTEST) tests/integration
 
-test-faults: tools
-	@echo "test-faults: an answer lost or refused at every write"
-	@$(PYTEST) tests/faults
+# Stand-ins only, whatever servers the shell knows: those are for test-real.
+STANDINS := env -u DEZKY_TEST_AUTHENTIK_URL -u DEZKY_TEST_STALWART_URL -u DEZKY_TEST_OCIS_URL
 
-test-real: tools ## the integrations against real servers, named by DEZKY_TEST_*_URL
+test-acceptance: $(STAMP)
+	@echo "test-acceptance: the integrations against the systems, known by URL only; all three are stand-ins here"
+	@$(STANDINS) $(PYTEST) tests/acceptance
+
+test-faults: tools
+	@echo "test-faults: the process ends at every write, in memory at all of them, by SIGKILL at 20"
+	@$(BIN)/python -m tests.faults --durations=6
+
+test-faults-full: tools ## every one of them by SIGKILL too; about ten minutes
+	@echo "test-faults-full: the process ends at every write, in memory and by SIGKILL"
+	@DEZKY_FAULTS_SIGKILL_ALL=1 $(BIN)/python -m tests.faults --durations=6
+
+test-real: $(STAMP) ## the same against real servers, named by DEZKY_TEST_*_URL
 	@$(PYTEST) tests/acceptance
 
 bench: tools ## the budgets, one JSON line each

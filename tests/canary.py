@@ -170,7 +170,7 @@ def _always(secret: str) -> Callable[[], Awaitable[ClientSecret]]:
 
 async def receipts(canary: ProbeCanary, rehearsal: Rehearsal, wanted: TenantIntent) -> dict[System, ReceiptStatus]:
     """What the status would say after all three systems are locked."""
-    proofs = Proofs(canary)
+    proofs = Proofs(canary, waiting=lambda: 0.0, clock=time.monotonic)
     proofs._rehearsed[wanted.tenant_id] = rehearsal
     found = await proofs.receipts(wanted, SuspensionStatus(since=AT), SYSTEMS, at=AT)
     return {System(receipt.system): receipt for receipt in found}

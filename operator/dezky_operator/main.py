@@ -6,10 +6,13 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import click
+import httpx2
 import structlog
 from lightkube import ConfigError
 
@@ -40,15 +43,8 @@ def run(path: Path, kubeconfig: str | None, identity: str | None) -> None:
     """Watch Tenants and keep them as declared."""
     settings = _settings(path)
     logging.configure(settings.log)
-    try:
+    with _in_a_sentence(path):
         asyncio.run(_run(settings, kubeconfig, identity or _identity()))
-    except SettingsError as error:
-        _refuse(f"{path}: {error}")
-    except (ConfigError, FileNotFoundError) as error:
-        _refuse(f"no way to the API server: {error}. Give --kubeconfig, or run in a pod with a service account.")
-    except LostLease as error:
-        log.error("ended", reason=str(error))  # noqa: TRY400 - the place in our code tells nothing
-        sys.exit(1)
 
 
 async def _run(settings: Settings, kubeconfig: str | None, identity: str) -> None:
@@ -74,16 +70,31 @@ def bootstrap(
     settings = _settings(path)
     logging.configure(settings.log)
     admin = Administrator(authentik_token=authentik_token, stalwart=stalwart_admin, networks=allow_network)
-    try:
+    with _in_a_sentence(path):
         done = asyncio.run(prepare(settings, cluster_config(kubeconfig), admin))
-    except (ConfigError, FileNotFoundError) as error:
-        _refuse(f"no way to the API server: {error}. Give --kubeconfig, or run in a pod with a service account.")
-    except IntegrationError as error:
-        click.echo(f"dezky-operator: {error}", err=True)
-        sys.exit(1)
     for line in done.lines:
         click.echo(line)
     sys.exit(0 if done.complete else 1)
+
+
+@contextmanager
+def _in_a_sentence(path: Path) -> Iterator[None]:
+    """Whatever is expected to go wrong ends the process with one sentence; a traceback would be a defect of ours."""
+    try:
+        yield
+    except SettingsError as error:
+        _refuse(f"{path}: {error}")
+    except ConfigError as error:
+        _refuse(f"no way to the API server: {error}. Give --kubeconfig, or run in a pod with a service account.")
+    except LostLease as error:
+        log.error("ended", reason=str(error))  # noqa: TRY400 - the place in our code tells nothing
+        sys.exit(1)
+    except IntegrationError as error:
+        _end(str(error))
+    except httpx2.HTTPStatusError as error:  # lightkube's ApiError is one
+        _end(f"the API server refused: {error}")
+    except httpx2.HTTPError as error:
+        _end(f"the API server did not answer ({type(error).__name__}: {error}). Is it up, and its address right?")
 
 
 def _settings(path: Path) -> Settings:
@@ -96,6 +107,11 @@ def _settings(path: Path) -> Settings:
 def _refuse(message: str) -> NoReturn:
     click.echo(f"dezky-operator: {message}", err=True)
     sys.exit(MISUSED)
+
+
+def _end(message: str) -> NoReturn:
+    click.echo(f"dezky-operator: {message}", err=True)
+    sys.exit(1)
 
 
 def _identity() -> str:

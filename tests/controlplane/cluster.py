@@ -58,6 +58,9 @@ class Cluster:
             # The label comes with the object: a run killed between two writes would leave a CRD that is nobody's.
             crd["metadata"].setdefault("labels", {})[LABEL] = self.run_id
             self.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(crd))
+            # Right after the apply there are no conditions yet, which kubectl takes for an error: serving is the proof.
+            established = ("--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=30s")
+            self.kubectl("wait", *established, check=False)
             self._wait_served(crd["spec"]["names"]["plural"])
 
     def remove_crds(self) -> None:

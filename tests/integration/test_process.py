@@ -5,34 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 
 import httpx2
 
 from tests.builders import admin, spaces, tenant
-from tests.controlplane.cluster import child_env
+from tests.program import run, start
 from tests.site import Site
 
 ACME = tenant("acme", admin("anna@acme.test"), spaces("sales"))
 
 
-async def _start(site: Site, folder: Path, *more: str) -> Process:
-    path = site.workspace.write_settings(folder / "settings.yaml", namespace=site.namespace, **site.changes)
-    return await _run("run", "--config", str(path), "--kubeconfig", str(site.cluster.kubeconfig), *more)
-
-
-async def _run(*arguments: str) -> Process:
-    environment = {**child_env(), "PYTHONPATH": "operator"}
-    command = [sys.executable, "-m", "dezky_operator.main", *arguments]
-    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, env=environment)
-
-
 async def test_a_wrong_setting_ends_the_process_with_status_2_and_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("namespace: A B\n")
-    process = await _run("run", "--config", str(path))
+    process = await run("run", "--config", str(path))
     told, _ = await process.communicate()
     assert process.returncode == 2
     assert f"dezky-operator: {path}: " in told.decode()
@@ -43,14 +30,14 @@ async def test_a_missing_secret_ends_the_process_with_status_2_and_says_how_to_m
     site: Site, tmp_path: Path
 ) -> None:
     await site.kubectl("-n", site.namespace, "delete", "secret", "ocis")
-    process = await _start(site, tmp_path)
+    process = await start(site, tmp_path)
     told, _ = await process.communicate()
     assert process.returncode == 2
     assert f"ocis.secretRef: Secret {site.namespace}/ocis, key token does not exist" in told.decode()
 
 
 async def test_sigterm_stops_cleanly_and_gives_the_lease_back(site: Site, tmp_path: Path) -> None:
-    process = await _start(site, tmp_path)
+    process = await start(site, tmp_path)
     await site.apply(ACME)
     await site.ready("acme")
     process.send_signal(signal.SIGTERM)
@@ -65,7 +52,7 @@ async def test_a_killed_process_is_taken_up_by_the_next_with_nothing_doubled(sit
     chance = random.Random(7)  # noqa: S311 - a seeded sample, not a secret
     await site.apply(ACME)
     for _ in range(3):
-        process = await _start(site, tmp_path, "--identity", "same")
+        process = await start(site, tmp_path, "--identity", "same")
         before = len(site.workspace.authentik.writes)
         wanted = before + chance.randint(1, 4)
         for _ in range(400):
@@ -74,7 +61,7 @@ async def test_a_killed_process_is_taken_up_by_the_next_with_nothing_doubled(sit
             await asyncio.sleep(0.005)
         process.kill()
         await process.wait()
-    process = await _start(site, tmp_path, "--identity", "same")
+    process = await start(site, tmp_path, "--identity", "same")
     await site.ready("acme")
     process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.communicate(), 30)
@@ -108,7 +95,7 @@ async def test_probes_and_metrics_tell_what_the_process_does(site: Site) -> None
 async def test_a_standby_is_ready_and_writes_nothing(site: Site, tmp_path: Path) -> None:
     first = await site.start()
     await site.until(lambda: first.health.role() == "working", "the first one works")
-    process = await _start(site, tmp_path, "--identity", "second")
+    process = await start(site, tmp_path, "--identity", "second")
     assert process.stdout is not None
     seen = b""
     while b"standing by" not in seen:

@@ -25,6 +25,10 @@ READ_ATTEMPTS = 2
 """A read is asked once more after silence. A write never is: the next observation tells what became of it."""
 
 
+CREDENTIAL = "dezky.credential"
+"""The extension of a request that remembers what it was sent with; nothing of it goes over the wire."""
+
+
 class Fence(Protocol):
     """Whether this process may still write (design §4, Lease)."""
 
@@ -44,12 +48,13 @@ class NoFence:
 class Credential:
     """What goes into the ``Authorization`` header. ``version`` changes whenever the Secret does.
 
-    ``source`` names Secret and key for messages; ``header`` is never logged.
+    ``source`` names Secret and key for messages, ``remedy`` what to do when it is refused; ``header`` is never logged.
     """
 
     header: str
     version: str
     source: str
+    remedy: str = "Put a valid credential there; the operator notices by itself."
 
     def __repr__(self) -> str:
         """Without the header."""
@@ -100,7 +105,8 @@ class Connection:
         # A burst of a second's worth; aiolimiter leaks it out evenly afterwards.
         self._pace = AsyncLimiter(max(limits.requests_per_second, 1.0), 1.0)
         self._slots = asyncio.Semaphore(limits.concurrency)
-        self._refused: str | None = None
+        self._refused: set[str] = set()
+        """Versions, of all time: a late refusal of an old credential must not make the present one forgotten."""
 
     async def send(  # noqa: PLR0913 - the parts of an HTTP request
         self,
@@ -128,21 +134,20 @@ class Connection:
 
     def refuse(self, credential: Credential) -> AuthFailed:
         """Stop using ``credential``: returns the error to raise, now and for every later request until it changes."""
-        self._refused = credential.version
+        self._refused.add(credential.version)
         self._metrics.credential_refused.labels(self.system).set(1)
         return AuthFailed(
             self.system,
             f"{self.system} refuses the credential of {credential.source}. Nothing more is sent to it. "
-            f"Put a valid credential there; the operator notices by itself.",
+            f"{credential.remedy}",
         )
 
     async def credential(self) -> Credential:
         """The credential to use, or AuthFailed without a request when this one was refused before."""
         credential = await self._authorizer.credential()
-        if credential.version == self._refused:
+        if credential.version in self._refused:
             raise self.refuse(credential)
-        if self._refused is not None:
-            self._refused = None
+        if self._refused:
             self._metrics.credential_refused.labels(self.system).set(0)
         return credential
 
@@ -154,21 +159,31 @@ class Connection:
         try:
             async with self._slots, self._pace:
                 credential = await self.credential()
+                patience = self._patience(write=write)
                 request = self._client.build_request(
                     method,
                     path,
                     headers={**(headers or {}), "Authorization": credential.header},
-                    timeout=self._patience(write=write),
+                    timeout=patience,
+                    extensions={CREDENTIAL: credential},
                     **{name: part for name, part in parts.items() if part is not None},
                 )
-                answer = await self._client.send(request)
+                answer = await self._answer(request, patience)
             code = str(answer.status_code)
-        except httpx2.TransportError as error:
-            raise Unreachable(self.system, f"{self.system} did not answer ({type(error).__name__}).") from error
         finally:
             self._metrics.requests.labels(self.system, op, code).inc()
             self._metrics.request_seconds.labels(self.system, op).observe(self._clock() - started)
         return self._passable(answer)
+
+    async def _answer(self, request: httpx2.Request, patience: float) -> httpx2.Response:
+        """The answer, within ``patience`` seconds in all: httpx2's own timeouts count each part by itself."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self._client.send(request)
+        except (httpx2.TimeoutException, TimeoutError) as error:
+            raise Unreachable(self.system, f"{self.system} did not answer in time.") from error
+        except httpx2.TransportError as error:
+            raise Unreachable(self.system, f"{self.system} did not answer ({type(error).__name__}).") from error
 
     def _patience(self, *, write: bool) -> float:
         """The request timeout: for a write never longer than this process may still write."""
@@ -191,6 +206,13 @@ class Connection:
                 retry_after=_seconds(answer.headers.get("Retry-After")),
             )
         return answer
+
+
+def sent(answer: httpx2.Response) -> Credential:
+    """The credential that a request of a :class:`Connection` was sent with. Meanwhile the Secret may hold another."""
+    credential = answer.request.extensions[CREDENTIAL]
+    assert isinstance(credential, Credential)  # noqa: S101 - put there by send()
+    return credential
 
 
 def _seconds(text: str | None) -> float:

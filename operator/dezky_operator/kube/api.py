@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+import msgspec
 from lightkube import ApiError, AsyncClient
 from lightkube.config.client_adapter import user_auth, verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
@@ -16,13 +17,33 @@ from lightkube.types import PatchType
 
 from dezky_operator.kube.resources import FINALIZER, GROUP, VERSION, TenantResource, is_status
 
+T = TypeVar("T")
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 PAGE = 500
 
 
+class _Token(msgspec.Struct, frozen=True):
+    next: str = msgspec.field(name="continue", default="")
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """Part of a list. Without objects some API servers write ``"items": null``."""
+
+    metadata: _Token
+    items: list[dict[str, Any]] | None = None
+
+
+class _Resource(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Resources(msgspec.Struct, frozen=True):
+    resources: list[_Resource] | None = None
+
+
 class TenantApi:
-    """The Tenants of one API server. Raises lightkube's ApiError and httpx2's transport errors."""
+    """The Tenants of one API server. Raises httpx2.HTTPError, of which lightkube's ApiError is one."""
 
     def __init__(self, client: AsyncClient, config: SingleConfig) -> None:
         self._client = client
@@ -42,9 +63,9 @@ class TenantApi:
     async def served(self) -> bool:
         """Whether the API server knows Tenants at all: its CRD is installed."""
         answer = await self._reader.get(f"/apis/{GROUP}/{VERSION}")
-        if answer.status_code != 200:
+        if answer.status_code == 404:
             return False
-        return any(resource["name"] == "tenants" for resource in answer.json()["resources"])
+        return any(found.name == "tenants" for found in _decoded(answer, _Resources).resources or ())
 
     async def time(self) -> datetime | None:
         """What time it is for the API server, by the header of an answer; None when it does not say."""
@@ -62,18 +83,25 @@ class TenantApi:
 
     async def versions(self) -> Mapping[str, str]:
         """The resourceVersion of every Tenant by name."""
-        found: dict[str, str] = {}
+        listed = [item["metadata"] async for item in self._listed(METADATA_ONLY)]
+        return {metadata["name"]: metadata["resourceVersion"] for metadata in listed}
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Every Tenant."""
+        return [item async for item in self._listed("application/json")]
+
+    async def _listed(self, accept: str) -> AsyncIterator[dict[str, Any]]:
         params: dict[str, str | int] = {"limit": PAGE}
         while True:
             answer = await self._reader.get(
-                f"/apis/{GROUP}/{VERSION}/tenants", params=params, headers={"Accept": METADATA_ONLY}
+                f"/apis/{GROUP}/{VERSION}/tenants", params=params, headers={"Accept": accept}
             )
-            page = answer.raise_for_status().json()
-            found |= {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in page["items"]}
-            token = page["metadata"].get("continue")
-            if not token:
-                return found
-            params["continue"] = token
+            page = _decoded(answer, _Page)
+            for item in page.items or ():
+                yield item
+            if not page.metadata.next:
+                return
+            params["continue"] = page.metadata.next
 
     async def get(self, name: str) -> dict[str, Any] | None:
         """The Tenant ``name``, or None."""
@@ -108,3 +136,11 @@ class TenantApi:
         metadata = raw["metadata"]
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
         return dict(await self._client.patch(TenantResource, metadata["name"], body, patch_type=PatchType.MERGE))
+
+
+def _decoded(answer: httpx2.Response, kind: type[T]) -> T:
+    """What the API server says. Something in between may answer in its place, and not in JSON."""
+    try:
+        return msgspec.json.decode(answer.raise_for_status().content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise httpx2.DecodingError(f"not the API server's form: {error}", request=answer.request) from error

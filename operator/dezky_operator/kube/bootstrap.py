@@ -15,15 +15,16 @@ from dezky_operator.config import OcisAuth, SecretRef, Settings
 from dezky_operator.integrations.authentik.bootstrap import AuthentikBootstrap
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.connection import Connection, Credential, Limits, NoFence
+from dezky_operator.integrations.errors import AuthFailed, NoPermission
 from dezky_operator.integrations.ocis.bootstrap import check, environment
 from dezky_operator.integrations.ocis.client import OcisClient
 from dezky_operator.integrations.stalwart.bootstrap import Plan, StalwartBootstrap
 from dezky_operator.integrations.stalwart.client import StalwartClient
 from dezky_operator.integrations.steps import System
-from dezky_operator.kube.credentials import SecretReader, basic, bearer
+from dezky_operator.kube.credentials import SecretReader, UnusableSecret, basic, bearer
 from dezky_operator.kube.lease import Fence, boottime
 from dezky_operator.kube.resources import is_status
-from dezky_operator.kube.systems import Wiring, ocis_connection
+from dezky_operator.kube.systems import Wiring, ocis_connection, stalwart_connection
 from dezky_operator.kube.transport import connect
 from dezky_operator.telemetry.metrics import Metrics
 
@@ -50,7 +51,9 @@ class _Given:
     """A credential from the command line."""
 
     def __init__(self, header: str, source: str) -> None:
-        self._credential = Credential(header=header, version="given", source=source)
+        self._credential = Credential(
+            header=header, version="given", source=source, remedy="Give a valid one, then run this again."
+        )
 
     async def credential(self) -> Credential:
         """It."""
@@ -58,7 +61,7 @@ class _Given:
 
 
 async def prepare(settings: Settings, config: SingleConfig, admin: Administrator) -> Done:
-    """Prepare everything. Raises IntegrationError, ApiError."""
+    """Prepare everything. Raises IntegrationError, httpx2.HTTPError (of which ApiError is one), ConfigError."""
     fence = Fence()
     fence.extend(boottime() + 600.0)  # runs beside no other bootstrap; the Lease is the daily process's
     metrics, done = Metrics(), Done()
@@ -81,6 +84,7 @@ async def prepare(settings: Settings, config: SingleConfig, admin: Administrator
                 installation_id=str(settings.installation_id),
                 networks=admin.networks,
                 issuer=f"{_public(settings)}/application/o/dezky-mail/",
+                key_kept=await _stalwart_key_kept(settings, wiring),
             ),
         )
         result = await mail.run()
@@ -106,6 +110,17 @@ async def _check_ocis(settings: Settings, wiring: Wiring, done: Done) -> None:
     done.lines += [
         f"  {line}" for line in environment(settings.ocis.issuer or f"{_public(settings)}/application/o/dezky-ocis/")
     ]
+
+
+async def _stalwart_key_kept(settings: Settings, wiring: Wiring) -> bool:
+    """Whether the Secret has the daily key, and Stalwart takes it. One that is lost is shown by nobody any more."""
+    try:
+        await StalwartClient(stalwart_connection(settings, wiring)).probe()
+    except AuthFailed:
+        return False
+    except NoPermission:
+        pass  # a key all the same; bootstrap puts its role right
+    return True
 
 
 def _connection(settings: Settings, system: System, header: str, wiring: Wiring) -> Connection:
@@ -143,9 +158,7 @@ async def _keep(client: AsyncClient, settings: Settings, ref: SecretRef, value: 
     except ApiError as error:
         if not is_status(error, 409):
             raise
-        reader = SecretReader(client, settings.namespace, clock=time.monotonic, freshness=0.0)
-        known = await reader.read(ref)
-        if known is not None and known.value == value:
+        if await _holds(client, settings, ref, value):
             return
         await client.patch(Secret, ref.name, {"stringData": _string_data(ref, value)}, namespace=settings.namespace)
     done.lines.append(f"kubernetes: wrote Secret {settings.namespace}/{ref.name}, key {ref.key}")
@@ -153,3 +166,12 @@ async def _keep(client: AsyncClient, settings: Settings, ref: SecretRef, value: 
 
 def _string_data(ref: SecretRef, value: str) -> dict[str, str]:
     return {ref.key: value}
+
+
+async def _holds(client: AsyncClient, settings: Settings, ref: SecretRef, value: str) -> bool:
+    reader = SecretReader(client, settings.namespace, clock=time.monotonic, freshness=0.0)
+    try:
+        known = await reader.read(ref)
+    except UnusableSecret:
+        return False
+    return known is not None and known.value == value

@@ -10,6 +10,7 @@ from typing import Any
 
 from dezky_operator.crd.tenant import InvalidTenant, Tenant, parse
 from dezky_operator.kube.resources import FINALIZER
+from dezky_operator.kube.unreadable import outline
 
 PREFIX = "dezky.eu/"
 
@@ -20,6 +21,11 @@ class Seen:
 
     raw: dict[str, Any]
     tenant: Tenant | InvalidTenant
+
+    @property
+    def outline(self) -> Tenant:
+        """The Tenant, or as much of it as can be understood."""
+        return outline(self.raw) if isinstance(self.tenant, InvalidTenant) else self.tenant
 
     @property
     def uid(self) -> str:
@@ -71,12 +77,13 @@ class TenantCache:
     def put(self, raw: dict[str, Any]) -> tuple[Seen | None, Seen]:
         """Take in a version of a Tenant; returns what was known before and what is known now.
 
-        An older version than the known one changes nothing: our own writes come back before the watch tells of them.
+        An older version than the known one changes nothing: our own writes come back before the watch tells of them,
+        and of a Tenant made again under its name the watch may still tell what the first one was.
         """
         name = raw["metadata"]["name"]
         known = self._seen.get(name)
         new = Seen(raw=raw, tenant=_understood(raw))
-        if known is not None and known.uid == new.uid and newer(known.version, new.version):
+        if known is not None and newer(known.version, new.version):
             return known, known
         self._seen[name] = new
         return known, new
@@ -89,8 +96,8 @@ class TenantCache:
         return self._seen.pop(name)
 
     def tenants(self) -> list[Tenant]:
-        """Every Tenant that can be understood."""
-        return [seen.tenant for seen in self._seen.values() if isinstance(seen.tenant, Tenant)]
+        """Every Tenant. One that can not be understood lives all the same: it is here with what is certain of it."""
+        return [seen.outline for seen in self._seen.values()]
 
 
 def newer(version: str, other: str) -> bool:

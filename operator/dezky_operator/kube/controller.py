@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +14,14 @@ from lightkube import ApiError
 
 from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant, TenantStatus
+from dezky_operator.kube import unreadable
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.patch import merge_patch
 from dezky_operator.kube.queue import Urgency, WorkQueue
-from dezky_operator.kube.records import RecordBook
-from dezky_operator.kube.resources import FINALIZER
+from dezky_operator.kube.records import ForeignRecord, RecordBook
+from dezky_operator.kube.resources import FINALIZER, is_status
 from dezky_operator.kube.tombstones import PREFIX, TombstoneController, key_of
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.brake import MassDeletion
@@ -35,12 +37,17 @@ STUCK_AFTER = 900.0
 """Seconds after which a reconcile counts as stuck: far beyond every timeout on its way."""
 
 
+class Superseded(Exception):  # noqa: N818 - it is what happened
+    """The Tenant that is reconciled is gone, or another of the same name took its place. Nothing is done for it."""
+
+
 class TenantController:
     """Works on Tenants: one at a time per name, as many side by side as there are workers."""
 
     def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
         self,
         *,
+        installation_id: str,
         api: TenantApi,
         life: TenantLife,
         records: RecordBook,
@@ -49,19 +56,20 @@ class TenantController:
         queue: WorkQueue,
         settings: Settings,
         brake: MassDeletion,
-        installation_id: str,
         metrics: Metrics,
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
+        self._installation_id, self._brake = installation_id, brake
+        self.tombstones: TombstoneController | None = None
         self._api, self._life, self._records, self._events = api, life, records, events
         self._cache, self._queue, self._settings = cache, queue, settings
-        self._brake, self._installation_id = brake, installation_id
-        self.tombstones: TombstoneController | None = None
+        self.queue = queue
         self._metrics, self._clock, self._jitter = metrics, clock, jitter
         self._busy: dict[str, float] = {}
         self._first_seen: dict[str, float] = {}
         self._ready_after: dict[str, float] = {}
+        self._warned: dict[str, str] = {}
 
     # -- events ---------------------------------------------------------------
 
@@ -73,7 +81,9 @@ class TenantController:
             self._gone(name, raw["metadata"]["uid"])
             return
         before, now = self._cache.put(raw)
-        if before is None:
+        if before is not None and before.uid != now.uid:
+            self._forget(name)  # its deletion was not told, or not yet
+        if before is None or before.uid != now.uid:
             self._first_seen[name] = self._clock()
         if before is None and not kind and isinstance(now.tenant, Tenant) and may_rest(now.tenant, FINALIZER):
             self._rest(name, now.tenant)
@@ -86,6 +96,11 @@ class TenantController:
         self._ready_after.setdefault(name, 0.0)
         wait = first_look(tenant, self._settings, datetime.now(UTC), self._jitter())
         self._queue.add_later(name, wait)
+
+    def take_in(self, listed: Iterable[dict[str, Any]]) -> None:
+        """Know every Tenant before the first is worked on: its rivals and neighbours decide with it."""
+        for raw in listed:
+            self.on_event("", raw)
 
     async def fetch(self, name: str) -> None:
         """Read one Tenant past the watch and treat it as told by it."""
@@ -128,42 +143,71 @@ class TenantController:
             self._queue.done(name)
 
     async def _one(self, name: str) -> str:
-        """Reconcile one Tenant; whatever happens, the worker goes on and the key comes back."""
-        try:
-            return await self._reconcile(name)
-        except ApiError as error:
-            if error.status.code == 409:
-                # Somebody changed the object meanwhile; the watch brings the new version, this is the belt to it.
-                self._queue.add_later(name, 1.0, Urgency.CHANGE)
-                return "conflict"
-            log.warning("api server refused", error=str(error))
-        except httpx2.HTTPError as error:
-            log.warning("api server did not answer", error=f"{type(error).__name__}: {error}")
-        except Exception:
-            # A defect of ours with one tenant must not stop the others: it is told, counted and tried again.
-            log.exception("reconcile broke")
-            self._queue.retry(name)
-            return "defect"
-        self._queue.retry(name)
-        return "api-error"
-
-    async def _reconcile(self, name: str) -> str:
+        """Reconcile one Tenant or tombstone; whatever happens, the worker goes on and the key comes back."""
         if name.startswith(PREFIX) and self.tombstones is not None:
-            return await self.tombstones.reconcile(name.removeprefix(PREFIX))
+            try:
+                return await self.tombstones.reconcile(name.removeprefix(PREFIX))
+            except Exception as error:  # noqa: BLE001 - see _failed
+                return await self._failed(name, "", cause(error))
         seen = self._cache.get(name)
         if seen is None:
             self._queue.drop(name)
             return "gone"
+        try:
+            return await self._reconcile(name, seen)
+        except Exception as error:  # noqa: BLE001 - see _failed: what is no known failure is logged with its place
+            return await self._failed(name, seen.uid, cause(error))
+
+    async def _failed(self, name: str, uid: str, error: BaseException) -> str:
+        """What a reconcile that raised comes to."""
+        match error:
+            case Superseded():
+                return "superseded"  # what took its place is queued already
+            case ApiError(status=status) if status.code == 409:
+                # Somebody changed the object meanwhile; the watch brings the new version, this is the belt to it.
+                self._queue.add_later(name, 1.0, Urgency.CHANGE)
+                return "conflict"
+            case ForeignRecord() if not uid:
+                log.error("tombstone is not ours", error=str(error))
+            case ForeignRecord():
+                await self._warn(name, uid, Notice(reason="RecordConflict", message=str(error), warning=True))
+            case httpx2.HTTPError():
+                log.warning("api server did not do it", error=f"{type(error).__name__}: {error}")
+            case _:
+                # A defect of ours with one tenant must not stop the others: it is told, counted and tried again.
+                log.error("reconcile broke", exc_info=error)
+                self._queue.retry(name)
+                return "defect"
+        self._queue.retry(name)
+        return "api-error"
+
+    async def _reconcile(self, name: str, seen: Seen) -> str:
+        keeper = Keeper(self, name, seen.uid)
         if isinstance(seen.tenant, InvalidTenant):
-            outcome = self._life.unreadable(seen.raw, seen.tenant)
+            outcome = await self._unreadable(seen, seen.tenant, keeper)
         else:
-            outcome = await self._life.reconcile(seen.tenant, self.world(name), Keeper(self, name))
-        await self._write(name, outcome)
+            outcome = await self._life.reconcile(seen.tenant, self.world(name), keeper)
+        await self._write(name, seen.uid, outcome)
         for notice in outcome.notices:
             await self._tell(name, seen.uid, notice)
         self._note_ready(name, outcome)
         self._schedule(name, outcome)
         return "settled" if outcome.settled else "unsettled"
+
+    async def _unreadable(self, seen: Seen, invalid: InvalidTenant, keeper: Keeper) -> Outcome:
+        """Told and left alone; when it is deleted, what it may own is kept, and it goes."""
+        tenant = seen.outline
+        if not unreadable.may_go(tenant):
+            return self._life.unreadable(seen.raw, invalid)
+        if not seen.held:
+            return Outcome(status=None)
+        record = unreadable.retained(
+            tenant, seen.raw.get("spec"), self._records.of(tenant.name), installation_id=self._installation_id
+        )
+        if record is not None:
+            await keeper.keep(record)
+        await keeper.release()
+        return Outcome(status=None, notices=(unreadable.farewell(record),) if record else ())
 
     def world(self, name: str) -> World:
         """What is known beyond the Tenant ``name``."""
@@ -179,15 +223,40 @@ class TenantController:
         """All that is known of all Tenants."""
         return self.world("")
 
-    async def _write(self, name: str, outcome: Outcome) -> None:
-        """Write the status, when it differs from what is there."""
-        seen = self._cache.get(name)
-        if seen is None or outcome.status is None:
+    async def _write(self, name: str, uid: str, outcome: Outcome) -> None:
+        """Write the status, when it differs from what is there. Raises Superseded."""
+        if outcome.status is None:
             return
+        seen = self._same(name, uid)
         patch = merge_patch(seen.raw.get("status") or {}, as_json(outcome.status))
         if patch:
             log.debug("status changes", fields=sorted(patch))
-            self._cache.put(await self._api.patch_status(name, seen.version, patch))
+            with self._gone_when_unknown(name, uid):
+                self._cache.put(await self._api.patch_status(name, seen.version, patch))
+
+    def _same(self, name: str, uid: str) -> Seen:
+        """The newest version of the Tenant with this uid. Raises Superseded."""
+        seen = self._cache.get(name)
+        if seen is None or seen.uid != uid:
+            raise Superseded(name)
+        return seen
+
+    @contextmanager
+    def _gone_when_unknown(self, name: str, uid: str) -> Iterator[None]:
+        """A 404 to a write on the Tenant itself: it is gone, and the watch has not told yet. Raises Superseded."""
+        try:
+            yield
+        except ApiError as error:
+            if not is_status(error, 404):
+                raise
+            self._gone(name, uid)
+            raise Superseded(name) from error
+
+    async def _warn(self, name: str, uid: str, notice: Notice) -> None:
+        """Tell what stands in the way, once as long as it is the same."""
+        if self._warned.get(name) != notice.message:
+            self._warned[name] = notice.message
+            await self._tell(name, uid, notice)
 
     async def _tell(self, name: str, uid: str, notice: Notice) -> None:
         log.info("told", reason=notice.reason, text=notice.message)
@@ -218,11 +287,15 @@ class TenantController:
         gone = self._cache.remove(name, uid)
         if gone is None:
             return
+        self._forget(name)
+        self._wake_rivals(gone, None)
+
+    def _forget(self, name: str) -> None:
         self._queue.drop(name)
         self._first_seen.pop(name, None)
         self._ready_after.pop(name, None)
+        self._warned.pop(name, None)
         self._metrics.forget_tenant(name)
-        self._wake_rivals(gone, None)
 
     def _wake_rivals(self, before: Seen | None, now: Seen | None) -> None:
         """Who lost a domain to this Tenant may get it now that the Tenant gave it up or is going."""
@@ -235,16 +308,17 @@ class TenantController:
 
     # -- writes on behalf of a reconcile --------------------------------------------
 
-    async def hold(self, name: str) -> None:
-        """Put our finalizer on the Tenant before anything outside is made for it."""
-        seen = self._cache.get(name)
-        if seen is not None and not seen.held:
-            self._cache.put(await self._api.hold(seen.raw))
+    async def hold(self, name: str, uid: str) -> None:
+        """Put our finalizer on the Tenant before anything outside is made for it. Raises Superseded."""
+        seen = self._same(name, uid)
+        if not seen.held:
+            with self._gone_when_unknown(name, uid):
+                self._cache.put(await self._api.hold(seen.raw))
 
-    async def release(self, name: str) -> None:
+    async def release(self, name: str, uid: str) -> None:
         """Let the Tenant go."""
         seen = self._cache.get(name)
-        if seen is None:
+        if seen is None or seen.uid != uid:
             return
         raw = await self._api.release(seen.raw)
         if raw is None or not raw["metadata"].get("finalizers"):
@@ -252,13 +326,12 @@ class TenantController:
         else:
             self._cache.put(raw)
 
-    async def write_ahead(self, name: str, suspension: SuspensionStatus) -> None:
-        """Write what undoing a lock needs to know, before the lock; the rest of the status follows at the end."""
-        seen = self._cache.get(name)
-        if seen is None:
-            return
+    async def write_ahead(self, name: str, uid: str, suspension: SuspensionStatus) -> None:
+        """Write what undoing a lock needs to know, before the lock. Raises Superseded."""
+        seen = self._same(name, uid)
         patch = {"suspension": msgspec.json.decode(msgspec.json.encode(suspension))}
-        self._cache.put(await self._api.patch_status(name, seen.version, patch))
+        with self._gone_when_unknown(name, uid):
+            self._cache.put(await self._api.patch_status(name, seen.version, patch))
 
     async def mass_deletion(self, name: str) -> str | None:
         """Why the deletion of ``name`` must wait for a person."""
@@ -266,8 +339,18 @@ class TenantController:
             return "The Tenant resource itself is being removed, and every Tenant with it."
         return self._brake.why(text_of(datetime.now(UTC)), self.world(name))
 
-    async def keep(self, record: Record) -> None:
-        """Write the record of a deleted or restored tenant, and look at it."""
+    async def release_buried(self, slug: str) -> None:
+        """Let the Tenant go that waited in Terminating for its purge."""
+        seen = self._cache.get(slug)
+        if seen is not None and seen.outline.metadata.deletion_timestamp:
+            await self.release(slug, seen.uid)
+
+    async def keep(self, name: str, uid: str, record: Record) -> None:
+        """Write the record of a deleted or restored tenant. Raises Superseded."""
+        seen = self._cache.get(name)
+        # A Tenant that somebody pulled out from under its finalizer is worth a record, unless that says it lives.
+        if (seen is not None and seen.uid != uid) or (seen is None and not record.standing):
+            raise Superseded(name)
         await self._records.write(record)
         self._queue.add(key_of(record.slug), Urgency.LOCK)
 
@@ -276,23 +359,29 @@ class TenantController:
         await self._records.remove(slug)
 
 
-class Keeper:
-    """The writes to the API server that one reconcile may need, bound to its Tenant."""
+KNOWN = (Superseded, ForeignRecord, httpx2.HTTPError)
+"""What a reconcile may come to without a defect of ours; ApiError is an HTTPError."""
 
-    def __init__(self, controller: TenantController, name: str) -> None:
-        self._controller, self._name = controller, name
+
+class Keeper:
+    """The writes to the API server that one reconcile may need, bound to its Tenant: a later one of the same name is
+    another.
+    """
+
+    def __init__(self, controller: TenantController, name: str, uid: str) -> None:
+        self._controller, self._name, self._uid = controller, name, uid
 
     async def hold(self) -> None:
         """Put our finalizer on the Tenant."""
-        await self._controller.hold(self._name)
+        await self._controller.hold(self._name, self._uid)
 
     async def release(self) -> None:
         """Take our finalizer off the Tenant."""
-        await self._controller.release(self._name)
+        await self._controller.release(self._name, self._uid)
 
     async def write_ahead(self, suspension: SuspensionStatus) -> None:
         """Write `status.suspension` before the lock."""
-        await self._controller.write_ahead(self._name, suspension)
+        await self._controller.write_ahead(self._name, self._uid, suspension)
 
     async def mass_deletion(self) -> str | None:
         """Why this deletion must wait for a person."""
@@ -300,11 +389,19 @@ class Keeper:
 
     async def keep(self, record: Record) -> None:
         """Write a record."""
-        await self._controller.keep(record)
+        await self._controller.keep(self._name, self._uid, record)
 
     async def forget(self) -> None:
         """Remove the record of this Tenant's slug."""
         await self._controller.forget(self._name)
+
+
+def cause(error: BaseException) -> BaseException:
+    """What is behind the groups that parallel work wraps its errors in: a defect if there is one, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [cause(inner) for inner in error.exceptions]
+    return next((found for found in causes if not isinstance(found, KNOWN)), causes[0])
 
 
 def as_json(status: TenantStatus) -> dict[str, Any]:
@@ -313,13 +410,13 @@ def as_json(status: TenantStatus) -> dict[str, Any]:
 
 
 def _urgency(seen: Seen, *, listed: bool) -> Urgency:
-    tenant = seen.tenant
-    if isinstance(tenant, Tenant) and (tenant.metadata.deletion_timestamp or tenant.spec.suspended):
+    tenant = seen.outline
+    if tenant.metadata.deletion_timestamp or tenant.spec.suspended:
         return Urgency.LOCK
     return Urgency.ROUTINE if listed else Urgency.CHANGE
 
 
 def _claimed(seen: Seen | None) -> set[str]:
-    if seen is None or not isinstance(seen.tenant, Tenant) or seen.tenant.metadata.deletion_timestamp:
+    if seen is None or seen.outline.metadata.deletion_timestamp:
         return set()
-    return set(seen.tenant.spec.domains)
+    return set(seen.outline.spec.domains)

@@ -24,7 +24,11 @@ from dezky_operator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 RETRY = 2.0
-"""Seconds between two tries of a standby, and between two tries to renew while the API server is silent."""
+"""Seconds between two tries of a standby."""
+RENEW_AGAIN = 0.5
+"""Seconds between two tries to renew after one that failed."""
+ATTEMPTS = 4
+"""How often a write is tried that somebody else's write came before."""
 
 
 def boottime() -> float:
@@ -86,13 +90,16 @@ class LeaseHolder:
         log.info("lease taken", lease=self._settings.name, identity=self._identity)
 
     async def keep(self) -> None:
-        """Renew for ever; returns when the Lease is lost. The caller then ends the process."""
-        while True:
-            await asyncio.sleep(self._settings.renew_seconds if self._fence.remaining() > RETRY else RETRY / 4)
-            if not await self._try() and self._fence.remaining() <= 0:
-                self._metrics.leader.set(0)
-                log.error("lease lost", lease=self._settings.name)
-                return
+        """Renew for ever; returns when the Lease is lost or has run out. The caller then ends the process."""
+        pause = self._settings.renew_seconds
+        while (left := self._fence.remaining()) > 0:
+            await asyncio.sleep(min(pause, left))
+            # Once it ran out it is not taken again: others may have held it meanwhile, and what is known here is old.
+            if (left := self._fence.remaining()) > 0:
+                pause = self._settings.renew_seconds if await self._renew(left) else RENEW_AGAIN
+        self._fence.close()
+        self._metrics.leader.set(0)
+        log.error("lease lost", lease=self._settings.name)
 
     async def release(self) -> None:
         """Give the Lease back so that a standby need not wait; nothing is written afterwards."""
@@ -106,6 +113,15 @@ class LeaseHolder:
             await self._client.replace(lease)
         except (ApiError, httpx2.HTTPError) as error:
             log.warning("lease not released", error=str(error))
+
+    async def _renew(self, left: float) -> bool:
+        """One attempt that is given up when the Lease runs out."""
+        try:
+            async with asyncio.timeout(left):
+                return await self._try()
+        except TimeoutError:
+            log.warning("lease not renewed", error="no answer in time")
+            return False
 
     async def _try(self) -> bool:
         """One attempt to take or renew. The deadline counts from before the request: the answer may be late."""
@@ -122,6 +138,16 @@ class LeaseHolder:
         return held
 
     async def _write(self) -> bool:
+        """Take or renew. A 409 says only that somebody wrote since it was read; reading again tells who holds it."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._read_and_write()
+            except ApiError as error:
+                if error.status.code != 409:
+                    raise
+        return await self._read_and_write()
+
+    async def _read_and_write(self) -> bool:
         try:
             lease = await self._client.get(Lease, self._settings.name, namespace=self._namespace)
         except ApiError as error:
@@ -132,13 +158,8 @@ class LeaseHolder:
         if not self._may_take(lease):
             return False
         lease.spec = self._spec(lease.spec)
-        try:
-            # The resourceVersion read above goes with it: of two who try, one gets 409.
-            await self._client.replace(lease)
-        except ApiError as error:
-            if error.status.code != 409:
-                raise
-            return False
+        # The resourceVersion read above goes with it: of two who try, one gets 409.
+        await self._client.replace(lease)
         return True
 
     def _may_take(self, lease: Lease) -> bool:

@@ -1,61 +1,38 @@
 """The operator process: what runs, in which order it starts, and how it stops.
 
-Start: probes, Lease, records, the watch, workers. Stop: no new step begins, steps on the wire finish, the Lease is
-given back. The main loop owns everything but the watch, which has a thread of its own (:mod:`watch`).
+Start: probes, Lease, records, all Tenants, whose installation it is, the watch, workers. Stop: no new step begins,
+steps on the wire finish, the Lease is given back. The main loop owns everything but the watch, which has a thread of
+its own (:mod:`watch`). What it is made of: :mod:`assembly`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
-import time
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import httpx2
 import structlog
 from aiohttp import web
-from lightkube import ApiError
 from lightkube.config.kubeconfig import SingleConfig
 
-from dezky_operator.audit.recorder import NoRecorder
-from dezky_operator.config import Settings
-from dezky_operator.kube.api import TenantApi
-from dezky_operator.kube.cache import TenantCache
-from dezky_operator.kube.controller import TenantController
-from dezky_operator.kube.credentials import SecretReader, check_secrets, secret_refs
-from dezky_operator.kube.events import EventPoster
-from dezky_operator.kube.lease import Fence, LeaseHolder
-from dezky_operator.kube.queue import Urgency, WorkQueue
-from dezky_operator.kube.records import RecordBook
-from dezky_operator.kube.secrets import SecretStore
-from dezky_operator.kube.sweep import FleetSweep
-from dezky_operator.kube.systems import (
-    Wire,
-    Wiring,
-    connect_canary,
-    connect_clients,
-    connect_systems,
-    plain_wire,
-)
-from dezky_operator.kube.tombstones import Surroundings, TombstoneController
-from dezky_operator.kube.transport import Wrap, connect
+from dezky_operator.config import Settings, SettingsError
+from dezky_operator.kube.assembly import Frame, assemble
+from dezky_operator.kube.credentials import check_secrets
+from dezky_operator.kube.lease import Fence
+from dezky_operator.kube.systems import Wire, plain_wire
+from dezky_operator.kube.transport import Wrap
 from dezky_operator.kube.watch import EventSource
-from dezky_operator.kube.watchdog import Watchdog
 from dezky_operator.telemetry.health import Health, application
 from dezky_operator.telemetry.metrics import Metrics
-from dezky_operator.tenant.brake import MassDeletion
-from dezky_operator.tenant.life import TenantLife
-from dezky_operator.tenant.proof import Proofs
-from dezky_operator.tenant.retention import Retention, Waited
-from dezky_operator.tenant.rounds import Rounds
-from dezky_operator.tenant.sweep import Sweep
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 FINISH_WITHIN = 20.0
 """Seconds a reconcile may take to come to its next step boundary after a stop was asked for."""
+AGAIN = 1.0
+"""Seconds between two questions to an API server that does not answer, and before a broken chore is begun again."""
 
 
 class LostLease(Exception):  # noqa: N818 - it is what happened, and ends the process with status 1
@@ -78,110 +55,26 @@ class Operator:
         self._settings, self._config = settings, config
         self._stop = asyncio.Event()
         self._role = "starting"
-        clock = time.monotonic
-        self._client = connect(config, fence=self.fence, metrics=self.metrics, wrap=wrap)
-        self._api = TenantApi(self._client, config)
-        self._reader = SecretReader(
-            self._client, settings.namespace, clock=clock, freshness=settings.reconcile.credentials_check_seconds
-        )
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys")
-        self._records = RecordBook(self._client, settings.namespace)
-        self._cache = TenantCache()
-        self._queue = WorkQueue(
-            metrics=self.metrics,
-            clock=clock,
-            first_backoff=settings.reconcile.backoff_first_seconds,
-            longest_backoff=settings.reconcile.backoff_longest_seconds,
-        )
-        self._lease = LeaseHolder(
-            client=self._client,
-            namespace=settings.namespace,
-            identity=identity,
-            settings=settings.lease,
-            fence=self.fence,
-            metrics=self.metrics,
-        )
-        self._wiring = Wiring(
-            reader=self._reader,
-            fence=self.fence,
-            metrics=self.metrics,
-            clock=clock,
-            executor=self._executor,
-            wire=wire,
-        )
-        secrets, recorder = SecretStore(self._client, settings.secrets_namespace), NoRecorder()
-        clients = connect_clients(settings, self._wiring)
-        systems = connect_systems(settings, self._wiring, clients, secrets)
-        rounds = Rounds(
+        self.probe_addresses: list[Any] = []
+        frame = Frame(
             settings=settings,
-            systems=systems,
-            recorder=recorder,
+            config=config,
+            identity=identity,
+            fence=self.fence,
             metrics=self.metrics,
             stopping=self._stop.is_set,
+            wire=wire,
+            wrap=wrap,
         )
-        proofs = Proofs(
-            connect_canary(settings, self._wiring, clients, systems, recorder),
-            waiting=lambda: self._queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
-            clock=clock,
-        )
-        brake = MassDeletion(most=settings.deletion.brake)
-        events = EventPoster(self._client)
-        self.controller = TenantController(
-            api=self._api,
-            life=TenantLife(rounds, proofs, clock=clock),
-            records=self._records,
-            events=events,
-            cache=self._cache,
-            queue=self._queue,
-            settings=settings,
-            brake=brake,
-            installation_id=str(settings.installation_id),
-            metrics=self.metrics,
-            clock=clock,
-            jitter=random.random,
-        )
-        self._tombstones = self.controller.tombstones = TombstoneController(
-            Retention(
-                rounds,
-                proofs,
-                deletion=settings.deletion,
-                purge=settings.purge,
-                audit=Waited(settings.purge),
-                brake=brake,
-            ),
-            Surroundings(
-                api=self._api,
-                records=self._records,
-                events=events,
-                queue=self._queue,
-                settings=settings,
-                world=self.controller.world,
-                release_tenant=self.controller.release,
-            ),
-        )
-        self.sweep = FleetSweep(
-            Sweep(rounds),
-            listed=self._api.versions,
-            world=self.controller.everybody,
-            cache=self._cache,
-            queue=self._queue,
-            interval=settings.reconcile.resync_seconds,
-            jitter=random.random,
-        )
-        self._watchdog = Watchdog(
-            versions=self._api.versions,
-            cache=self._cache,
-            fetch=self.controller.fetch,
-            interval=settings.reconcile.watch_check_seconds,
-            clock=clock,
-        )
+        self._parts = assemble(frame)
+        self.controller, self.sweep = self._parts.controller, self._parts.sweep
         self.health.role = lambda: self._role
-        self.health.live |= {"watch": self._watchdog.check, "reconcile": self.controller.stuck}
+        self.health.live |= {"watch": self._parts.watchdog.check, "reconcile": self.controller.stuck}
 
     @property
     def idle(self) -> bool:
         """Nothing is being worked on and nothing is due."""
-        return self._queue.idle
+        return self._parts.queue.idle
 
     def stop(self) -> None:
         """Ask the process to end: SIGTERM does."""
@@ -190,51 +83,73 @@ class Operator:
     async def check(self) -> None:
         """Refuse to start without the Secrets the settings name. Raises SettingsError; nothing is left open then."""
         try:
-            await check_secrets(self._settings, self._reader)
+            await check_secrets(self._settings, self._parts.wiring.reader)
         except BaseException:
-            await self._close()
+            await self._parts.close()
             raise
 
     async def run(self, *, signals: bool = True) -> None:
-        """Run until asked to stop. Raises LostLease."""
+        """Run until asked to stop. Raises LostLease, and SettingsError when this is another's installation."""
         if signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, self.stop)
-        probes = await self._serve_probes()
         try:
-            if await self._while_running(self._take_over()):
-                await self._lead()
+            probes = await self._serve_probes()
+            try:
+                if await self._while_running(self._take_over()):
+                    await self._lead()
+            finally:
+                self._role = "stopping"
+                await self._parts.lease.release()
+                await probes.cleanup()
         finally:
-            self._role = "stopping"
-            await self._lease.release()
-            await probes.cleanup()
-            await self._close()
+            await self._parts.close()
 
-    async def _close(self) -> None:
-        await self._wiring.close()
-        await self._api.close()
-        await self._client.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+    # -- start ------------------------------------------------------------------
 
     async def _take_over(self) -> None:
         """Become the one that writes; a standby stays in here, and says so."""
         while not await self._served():  # noqa: ASYNC110 - what is waited for is in another process
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(AGAIN)
         self._role = "standing by"
-        await self._lease.acquire()
-        await self._records.load()
+        await self._parts.lease.acquire()
 
     async def _served(self) -> bool:
         """Whether the API server knows Tenants; said once a second until it does, kopf would say it never."""
         try:
-            if await self._api.served():
+            if await self._parts.api.served():
                 return True
             log.warning("tenants not served", todo="install crds/tenant.yaml")
+        except httpx2.HTTPStatusError as error:
+            log.warning("api server refused", status=error.response.status_code, todo="look at the operator's role")
         except httpx2.HTTPError as error:
             log.warning("api server did not answer", error=type(error).__name__)
         return False
 
+    async def _prepare(self) -> None:
+        """Know everything that decides between tenants before the first of them is worked on."""
+        await _until_answered(self._parts.records.load)
+        self.controller.take_in(await _until_answered(self._parts.api.all))
+        await self._parts.installation.look()
+
+    # -- work -------------------------------------------------------------------
+
     async def _lead(self) -> None:
+        lease = asyncio.create_task(self._parts.lease.keep(), name="lease")
+        try:
+            if await self._while_running(self._prepare(), lease):
+                await self._work(lease)
+            lost = lease.done()
+        finally:
+            lease.cancel()
+            await asyncio.gather(lease, return_exceptions=True)
+        if lost:
+            broken = lease.exception()
+            why = f"is no longer renewed: {broken!r}" if broken else "is lost"
+            raise LostLease(f"the Lease {why}; another process may write now")
+
+    async def _work(self, lease: asyncio.Task[None]) -> None:
+        """Reconcile until something ends it. Raises LostLease without a watch, SettingsError as :meth:`run`."""
         watch = EventSource(self._config, self.controller.on_event)
         self.health.live["kopf"] = lambda: None if watch.alive else f"the watch ended: {watch.failure!r}"
         watch.start()
@@ -242,84 +157,107 @@ class Operator:
             asyncio.create_task(self.controller.work(), name=f"worker-{number}")
             for number in range(self._settings.reconcile.workers)
         ]
-        self._tombstones.add_all()
-        self._role = "working"
-        keep = asyncio.create_task(self._lease.keep())
+        confirmed = asyncio.create_task(self._parts.installation.confirm(), name="installation")
         chores = [
-            asyncio.create_task(chore)
-            for chore in (self._watchdog.run(), self._watch_credentials(), self._tombstones.watch(), self.sweep.run())
+            asyncio.create_task(_tended("watchdog", self._parts.watchdog.run)),
+            asyncio.create_task(_tended("credentials", self._parts.credentials.run)),
+            asyncio.create_task(_tended("tombstones", self._parts.tombstones.watch)),
+            asyncio.create_task(_tended("sweep", self._parts.sweep.run)),
         ]
+        self.health.live["workers"] = lambda: _ended(workers) if self._role == "working" else None
+        self._parts.tombstones.add_all()
+        self._role = "working"
         try:
-            await self._until_stopped(keep, watch)
+            await self._until_ended(lease, watch, confirmed)
         finally:
+            at_once = lease.done() or _failed(confirmed)
             self._stop.set()
-            self._queue.close()
+            self._parts.queue.close()
             self._role = "stopping"
-            lost = keep.done()
-            await self._finish(workers, at_once=lost)
-            for task in (*chores, keep):
+            await self._finish(workers, at_once=at_once)
+            for task in (*chores, confirmed):
                 task.cancel()
-            await asyncio.gather(*chores, keep, return_exceptions=True)
+            await asyncio.gather(*chores, confirmed, return_exceptions=True)
             await watch.stop()
-        if lost:
-            raise LostLease("the Lease is lost; another process may write now")
 
-    async def _until_stopped(self, keep: asyncio.Task[None], watch: EventSource) -> None:
-        """Wait for a stop, a lost Lease or a dead watch: kopf never comes back once its thread ended."""
+    async def _until_ended(self, lease: asyncio.Task[None], watch: EventSource, confirmed: asyncio.Task[None]) -> None:
+        """Wait for a stop, a lost Lease, another installation or a dead watch: kopf never comes back once it ended."""
         stopped = asyncio.create_task(self._stop.wait())
         try:
-            while not stopped.done() and not keep.done():
-                await asyncio.wait({stopped, keep}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            while not stopped.done() and not lease.done():
+                pending = {task for task in (stopped, lease, confirmed) if not task.done()}
+                await asyncio.wait(pending, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                if confirmed.done():
+                    confirmed.result()
                 if not watch.alive:
                     raise LostLease(f"the watch ended: {watch.failure!r}")
         finally:
             stopped.cancel()
 
     async def _finish(self, workers: list[asyncio.Task[None]], *, at_once: bool) -> None:
-        """Let every reconcile come to a step boundary; after a lost Lease what is in flight is cut off."""
+        """Let every reconcile come to a step boundary; where nothing may be written what is in flight is cut off."""
         if not at_once:
             await asyncio.wait(workers, timeout=FINISH_WITHIN)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _while_running(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether ``work`` came to its end before a stop was asked for."""
+    async def _while_running(self, work: Coroutine[Any, Any, None], *ends: asyncio.Task[None]) -> bool:
+        """Whether ``work`` came to its end before a stop was asked for, or one of ``ends``."""
         task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if task.done():
-            task.result()
-            return True
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return False
-
-    async def _watch_credentials(self) -> None:
-        """Have every Tenant looked at as soon as a credential changes: until then its system may be stopped."""
-        known: dict[str, str] | None = None
-        while True:
-            await asyncio.sleep(self._settings.reconcile.credentials_check_seconds)
-            versions = await self._credential_versions()
-            if known is not None and versions != known:
-                log.info("credentials changed")
-                self.controller.add_all()
-            known = versions or known
-
-    async def _credential_versions(self) -> dict[str, str]:
-        self._reader.expire()
         try:
-            found = {key: await self._reader.read(ref) for key, ref in secret_refs(self._settings)}
-        except (ApiError, httpx2.HTTPError) as error:
-            log.warning("credentials not read", error=type(error).__name__)
-            return {}
-        return {key: value.version if value else "" for key, value in found.items()}
+            await asyncio.wait({task, stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            finished = task.done()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if finished:
+            task.result()
+        return finished
 
     async def _serve_probes(self) -> web.AppRunner:
+        """Raises SettingsError when the address can not be listened on."""
+        host, port = self._settings.metrics.host, self._settings.metrics.port
         runner = web.AppRunner(application(self.health, self.metrics), access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, self._settings.metrics.host, self._settings.metrics.port)
-        await site.start()
-        self.probe_addresses: list[Any] = list(runner.addresses)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise SettingsError(
+                f"metrics.port: {host}:{port} can not be listened on ({error.strerror}). Free it or set another one."
+            ) from error
+        self.probe_addresses = list(runner.addresses)
         log.info("probes served", addresses=[f"{address[0]}:{address[1]}" for address in runner.addresses])
         return runner
+
+
+async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """The API server's answer, asked for until there is one: at the start nothing goes without."""
+    while True:
+        try:
+            return await ask()
+        except httpx2.HTTPError as error:
+            log.warning("api server did not do it", error=str(error) or type(error).__name__)
+            await asyncio.sleep(AGAIN)
+
+
+async def _tended(name: str, chore: Callable[[], Awaitable[None]]) -> None:
+    """Do ``chore`` for ever. A defect in it is told, and it is begun again: nobody would notice that it is gone."""
+    while True:
+        try:
+            await chore()
+        except Exception:
+            log.exception("chore broke", chore=name)
+        await asyncio.sleep(AGAIN)
+
+
+def _ended(workers: list[asyncio.Task[None]]) -> str | None:
+    """Workers go on until the queue is closed; one that does not has met what it can not survive."""
+    ended = [worker for worker in workers if worker.done()]
+    return f"{len(ended)} of {len(workers)} workers ended, the first {ended[0]!r}" if ended else None
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None

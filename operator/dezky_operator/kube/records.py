@@ -87,7 +87,7 @@ class RecordBook:
             slug = ((found.metadata and found.metadata.labels) or {}).get(LABEL_TENANT, "")
             try:
                 known[slug] = _kept(found)
-            except msgspec.ValidationError as error:
+            except msgspec.DecodeError as error:
                 unreadable.add(slug)
                 if slug not in self.unreadable:
                     log.error(  # noqa: TRY400 - the place in our code tells nothing
@@ -129,6 +129,9 @@ class RecordBook:
 
     async def _remove(self, slug: str) -> None:
         try:
+            found = await self._client.get(ConfigMap, name_of(slug), namespace=self.namespace)
+            if ((found.metadata and found.metadata.labels) or {}).get(LABEL_RECORD) != "tenant":
+                return  # somebody else's
             patch = {"metadata": {"finalizers": None}}
             await self._client.patch(
                 ConfigMap, name_of(slug), patch, namespace=self.namespace, patch_type=PatchType.MERGE

@@ -16,14 +16,13 @@ from dezky_operator.integrations.canary.door import Door
 from dezky_operator.integrations.canary.probe import Means, ProbeCanary
 from dezky_operator.integrations.connection import Authorizer, Connection, Fence, Limits
 from dezky_operator.integrations.dns.resolver import Resolver
-from dezky_operator.integrations.errors import AuthFailed
 from dezky_operator.integrations.ocis.client import OcisClient
 from dezky_operator.integrations.ocis.integration import OcisIntegration
 from dezky_operator.integrations.ocis.sign_in import ClientCredentialsAuthorizer, ClientSecret
 from dezky_operator.integrations.stalwart.client import StalwartClient
 from dezky_operator.integrations.stalwart.integration import StalwartIntegration
 from dezky_operator.integrations.steps import System
-from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer
+from dezky_operator.kube.credentials import SecretAuthorizer, SecretReader, basic, bearer, secret_of
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.world import Secrets, Systems
 
@@ -55,9 +54,11 @@ class Wiring:
         return client
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end what is computed beside the loop."""
         for client in self.opened:
             await client.aclose()
+        if self.executor is not None:
+            self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,8 @@ def connect_clients(settings: Settings, wiring: Wiring) -> Clients:
     """The ways into the systems, with the operator's credentials; nothing is sent yet."""
     return Clients(
         authentik=AuthentikClient(_authentik(settings, wiring)),
-        stalwart=StalwartClient(_stalwart(settings, wiring)),
-        ocis=OcisClient(_ocis(settings, wiring)),
+        stalwart=StalwartClient(stalwart_connection(settings, wiring)),
+        ocis=OcisClient(ocis_connection(settings, wiring)),
     )
 
 
@@ -130,7 +131,8 @@ def _authentik(settings: Settings, wiring: Wiring) -> Connection:
     return _connection(System.AUTHENTIK, settings.authentik, authorizer, wiring)
 
 
-def _stalwart(settings: Settings, wiring: Wiring) -> Connection:
+def stalwart_connection(settings: Settings, wiring: Wiring) -> Connection:
+    """A connection to Stalwart alone, with the daily credential."""
     # An API key is a bearer token; a `user:password` (for a first look, or a stand-in) goes as Basic.
     ref = settings.stalwart.token_secret_ref
     authorizer = SecretAuthorizer(
@@ -139,19 +141,14 @@ def _stalwart(settings: Settings, wiring: Wiring) -> Connection:
     return _connection(System.STALWART, settings.stalwart, authorizer, wiring)
 
 
-def _ocis(settings: Settings, wiring: Wiring) -> Connection:
+def ocis_connection(settings: Settings, wiring: Wiring) -> Connection:
+    """A connection to OCIS alone."""
     ref = settings.ocis.secret_ref
     if settings.ocis.auth is OcisAuth.BASIC:
         return _connection(System.OCIS, settings.ocis, SecretAuthorizer(System.OCIS, wiring.reader, ref, basic), wiring)
 
     async def secret() -> ClientSecret:
-        value = await wiring.reader.read(ref)
-        if value is None:
-            raise AuthFailed(
-                System.OCIS,
-                f"{wiring.reader.describe(ref)} does not exist, so nothing is sent to OCIS. "
-                "Create it; the operator notices by itself.",
-            )
+        value = await secret_of(System.OCIS, wiring.reader, ref)
         return ClientSecret(value=value.value, version=value.version, source=value.source)
 
     authorizer = ClientCredentialsAuthorizer(
@@ -162,11 +159,6 @@ def _ocis(settings: Settings, wiring: Wiring) -> Connection:
         clock=wiring.clock,
     )
     return _connection(System.OCIS, settings.ocis, authorizer, wiring)
-
-
-def ocis_connection(settings: Settings, wiring: Wiring) -> Connection:
-    """A connection to OCIS alone."""
-    return _ocis(settings, wiring)
 
 
 def _connection(

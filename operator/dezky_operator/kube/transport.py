@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import httpx2
-from lightkube import AsyncClient, KubeConfig
+import msgspec
+import yaml
+from lightkube import AsyncClient, ConfigError, KubeConfig
 from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
@@ -15,6 +18,8 @@ from dezky_operator.telemetry.metrics import Metrics
 
 FIELD_MANAGER = "dezky-operator"
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST = 10.0
+"""Seconds a write may take."""
 Wrap = Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport]
 """Puts something between us and the wire; tests put faults there."""
 
@@ -34,13 +39,21 @@ class FencedTransport(httpx2.AsyncBaseTransport):
         if request.method in READS:
             return await self._inner.handle_async_request(request)
         what = resource_of(request.url.path)
-        if what != "leases":
-            left = self._fence.remaining()
-            if left <= 0:
-                raise NotTheWriter("this process does not hold the Lease, so it writes nothing")
-            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), min(left, 10.0))
         self._metrics.kube_writes.labels(what).inc()
-        return await self._inner.handle_async_request(request)
+        if what == "leases":
+            return await self._inner.handle_async_request(request)
+        return await self._within_the_fence(request)
+
+    async def _within_the_fence(self, request: httpx2.Request) -> httpx2.Response:
+        left = self._fence.remaining()
+        if left <= 0:
+            raise NotTheWriter("this process does not hold the Lease, so it writes nothing")
+        try:
+            # httpx2's own timeouts count connecting, sending and waiting each by itself.
+            async with asyncio.timeout(min(left, LONGEST)):
+                return await self._inner.handle_async_request(request)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("the API server did not answer in time", request=request) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -62,17 +75,25 @@ def cluster_config(kubeconfig: str | None) -> SingleConfig:
     An exported ``KUBECONFIG`` is not looked at: many people have a production cluster in theirs.
     Raises lightkube.ConfigError.
     """
-    config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
-    found = config.get()
+    try:
+        config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
+        found = config.get()
+    except KeyError as error:
+        raise ConfigError(f"{kubeconfig or 'the environment'} has no {error}") from error
+    except (TypeError, AttributeError, UnicodeDecodeError, yaml.YAMLError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"{kubeconfig} is not a kubeconfig: {error}") from error
     if found is None:
-        raise ValueError(f"{kubeconfig}: has no current context")
-    return found
+        raise ConfigError(f"{kubeconfig} has no current context")
+    return found._replace(user=found.user or User())  # lightkube asserts that there is one
 
 
 def connect(config: SingleConfig, *, fence: Fence, metrics: Metrics, wrap: Wrap = lambda inner: inner) -> AsyncClient:
-    """A client of the API server whose writes are fenced and counted."""
+    """A client of the API server whose writes are fenced and counted. Raises lightkube.ConfigError."""
     # A transport given to lightkube brings its own TLS: without this the cluster's CA and our certificate are unused.
-    tls = verify_cluster(config.cluster, config.user or User(), config.abs_file, trust_env=False)
+    try:
+        tls = verify_cluster(config.cluster, config.user or User(), config.abs_file, trust_env=False)
+    except OSError as error:  # a file that is not there, or no certificate
+        raise ConfigError(f"{config.fname or 'the service account'} names certificates of no use: {error}") from error
     wire = httpx2.AsyncHTTPTransport(verify=tls, limits=httpx2.Limits(max_connections=50, max_keepalive_connections=20))
     return AsyncClient(
         config=config,

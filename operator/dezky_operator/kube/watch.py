@@ -31,14 +31,14 @@ class EventSource:
         self._config, self._sink = config, sink
         self._home = asyncio.get_running_loop()
         self._stop = threading.Event()
-        self._ready = threading.Event()
+        self._over = False
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
         self.failure: BaseException | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the watch still runs; a dead one never comes back."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._over
 
     def start(self) -> None:
         """Begin to watch."""
@@ -54,19 +54,27 @@ class EventSource:
         try:
             asyncio.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - the thread's last words: the main loop ends the process on them
-            self.failure = error
-        if not self._stop.is_set():
-            log.error("watch ended", error=repr(self.failure))
+            self.failure = self.failure or error
+        self._over = True
 
     async def _operate(self) -> None:
-        await kopf.operator(
-            registry=self._registry(),
-            settings=_settings(),
-            standalone=True,
-            clusterwide=True,
-            stop_flag=self._stop,
-            ready_flag=self._ready,
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=self._stop,
+            )
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            if not self._stop.is_set():
+                log.error("watch ended", error=repr(self.failure))
+            self._over = True
+            # A thread of kopf's waits for the flag, and the end of this loop for that thread: it would never come.
+            self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

@@ -63,7 +63,13 @@ class Watchdog:
         self._lost = frozenset(name for name, since in self._late.items() if now - since >= self._patience)
         for name in sorted(self._lost):
             log.error("watch missed a change", tenant=name)
+            await self._read(name)
+
+    async def _read(self, name: str) -> None:
+        try:
             await self._fetch(name)
+        except httpx2.HTTPError as error:  # it stays lost, and is tried again with the next comparison
+            log.warning("tenant not read", tenant=name, error=type(error).__name__)
 
     def _behind(self, versions: Mapping[str, str]) -> set[str]:
         changed = {name for name, version in versions.items() if self._is_behind(name, version)}

@@ -24,6 +24,10 @@ field empty (Authentik 2026.5 to 2026.8).
 """
 
 
+class OtherInstallation(Rejected):
+    """This Authentik was bootstrapped for another installation: this operator must not work with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """Keys of the shared objects."""
@@ -113,7 +117,7 @@ def _pk(found: Group | Keyed | None, what: str) -> str:
 def _check_installation(group: Group | None, installation_id: str) -> None:
     """Two operators with different ids on one Authentik would each treat the other's tenants as foreign."""
     if group is not None and group.mark != f"dezky:{installation_id}:platform":
-        raise Rejected(
+        raise OtherInstallation(
             System.AUTHENTIK,
             f"Group {TENANTS} in Authentik belongs to another installation ({group.mark or 'no mark'}), expected "
             f"dezky:{installation_id}:platform. Set installationId to the one it was bootstrapped with.",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import httpx2
 import msgspec
 
-from dezky_operator.integrations.connection import Connection
+from dezky_operator.integrations.connection import Connection, sent
 from dezky_operator.integrations.errors import (
     AlreadyExists,
     AuthFailed,
@@ -44,7 +44,7 @@ class AuthentikClient:
         """The server's version. Answers any valid token (facts/authentik.md 2): the cheapest credential check."""
         answer = await self._connection.send("GET", "/api/v3/admin/version/", op="version.get", write=False)
         if answer.status_code in {401, 403}:
-            raise self._connection.refuse(await self._connection.credential())
+            raise self._connection.refuse(sent(answer))
         return str(self._json(answer, "version")["version_current"])
 
     async def find(self, path: str, kind: type[T], /, *, op: str, **filters: str) -> list[T]:

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpx2
 import msgspec
 
-from dezky_operator.integrations.connection import Connection
+from dezky_operator.integrations.connection import Connection, sent
 from dezky_operator.integrations.errors import (
     AlreadyExists,
     IntegrationError,
@@ -72,7 +73,7 @@ class StalwartClient:
         answer = await self._connection.send("GET", "/api/account", op="account.get", write=False)
         if answer.status_code == 404:
             raise Rejected(System.STALWART, "Stalwart is older than 0.16 (no /api/account); update it to 0.16.")
-        await self._check_http(answer.status_code)
+        self._check_http(answer)
 
     async def query(self, kind: str, filters: Mapping[str, Any]) -> list[str]:
         """The ids of all objects that pass ``filters``, lowest first. Text filters give supersets: compare again."""
@@ -201,7 +202,7 @@ class StalwartClient:
         answer = await self._connection.send("POST", "/jmap", op=op, write=writes, json=body)
         if answer.status_code == 400:
             raise self._bad_request(answer.content)
-        await self._check_http(answer.status_code)
+        self._check_http(answer)
         responses = _decoded(answer.content).get("methodResponses") or []
         if len(responses) != len(calls):
             raise Unreachable(System.STALWART, f"Stalwart answered {len(responses)} of {len(calls)} calls.")
@@ -209,9 +210,10 @@ class StalwartClient:
 
     # -- what answers mean --------------------------------------------------------------
 
-    async def _check_http(self, status: int) -> None:
+    def _check_http(self, answer: httpx2.Response) -> None:
+        status = answer.status_code
         if status == 401:
-            raise self._connection.refuse(await self._connection.credential())
+            raise self._connection.refuse(sent(answer))
         if status == 403:
             raise NoPermission(System.STALWART, "Stalwart's key may not log in. Run `dezky-operator bootstrap` again.")
         if status >= 300:

@@ -1,0 +1,210 @@
+"""What one operator process is made of, put together; nothing runs and nothing is sent yet."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from lightkube import AsyncClient
+from lightkube.config.kubeconfig import SingleConfig
+
+from dezky_operator.audit.recorder import NoRecorder
+from dezky_operator.config import Settings
+from dezky_operator.kube.api import TenantApi
+from dezky_operator.kube.cache import TenantCache
+from dezky_operator.kube.controller import TenantController
+from dezky_operator.kube.credentials import CredentialWatch, SecretReader
+from dezky_operator.kube.events import EventPoster
+from dezky_operator.kube.installation import Installation
+from dezky_operator.kube.lease import Fence, LeaseHolder
+from dezky_operator.kube.queue import Urgency, WorkQueue
+from dezky_operator.kube.records import RecordBook
+from dezky_operator.kube.secrets import SecretStore
+from dezky_operator.kube.sweep import FleetSweep
+from dezky_operator.kube.systems import Wire, Wiring, connect_canary, connect_clients, connect_systems
+from dezky_operator.kube.tombstones import Surroundings, TombstoneController
+from dezky_operator.kube.transport import Wrap, connect
+from dezky_operator.kube.watchdog import PATIENCE, Watchdog
+from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.tenant.brake import MassDeletion
+from dezky_operator.tenant.life import TenantLife
+from dezky_operator.tenant.proof import Proofs
+from dezky_operator.tenant.retention import Retention, Waited
+from dezky_operator.tenant.rounds import Rounds
+from dezky_operator.tenant.sweep import Sweep
+
+CLOCK = time.monotonic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What the process gives to its parts. ``wire`` and ``wrap`` are seams to the network."""
+
+    settings: Settings
+    config: SingleConfig
+    identity: str
+    fence: Fence
+    metrics: Metrics
+    stopping: Callable[[], bool]
+    wire: Wire
+    wrap: Wrap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """The parts that the process starts, asks and stops."""
+
+    client: AsyncClient
+    api: TenantApi
+    wiring: Wiring
+    lease: LeaseHolder
+    records: RecordBook
+    queue: WorkQueue
+    installation: Installation
+    controller: TenantController
+    tombstones: TombstoneController
+    sweep: FleetSweep
+    watchdog: Watchdog
+    credentials: CredentialWatch
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.wiring.close()
+        await self.api.close()
+        await self.client.close()
+
+
+def assemble(frame: Frame) -> Assembly:
+    """Make the parts. Raises lightkube.ConfigError."""
+    settings = frame.settings
+    client = connect(frame.config, fence=frame.fence, metrics=frame.metrics, wrap=frame.wrap)
+    api, cache, queue = TenantApi(client, frame.config), TenantCache(), _queue(frame)
+    records = RecordBook(client, settings.namespace)
+    wiring = _wiring(frame, client)
+    events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
+    recorder, clients = NoRecorder(), connect_clients(settings, wiring)
+    systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
+    rounds = Rounds(
+        settings=settings, systems=systems, recorder=recorder, metrics=frame.metrics, stopping=frame.stopping
+    )
+    proofs = Proofs(
+        connect_canary(settings, wiring, clients, systems, recorder),
+        waiting=lambda: queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
+        clock=CLOCK,
+    )
+    controller = TenantController(
+        installation_id=str(settings.installation_id),
+        api=api,
+        life=TenantLife(rounds, proofs, clock=CLOCK),
+        records=records,
+        events=events,
+        cache=cache,
+        queue=queue,
+        settings=settings,
+        brake=brake,
+        metrics=frame.metrics,
+        clock=CLOCK,
+        jitter=random.random,
+    )
+    tombstones = controller.tombstones = TombstoneController(
+        Retention(
+            rounds,
+            proofs,
+            deletion=settings.deletion,
+            purge=settings.purge,
+            audit=Waited(settings.purge),
+            brake=brake,
+        ),
+        Surroundings(
+            api=api,
+            records=records,
+            events=events,
+            queue=queue,
+            settings=settings,
+            world=controller.world,
+            release_tenant=controller.release_buried,
+        ),
+    )
+    return Assembly(
+        client=client,
+        api=api,
+        wiring=wiring,
+        lease=_lease(frame, client),
+        records=records,
+        queue=queue,
+        installation=Installation(systems.authentik),
+        controller=controller,
+        tombstones=tombstones,
+        sweep=_sweep(frame, rounds, api, cache, controller),
+        watchdog=_watchdog(frame, api, cache, controller),
+        credentials=_credentials(frame, wiring.reader, controller),
+    )
+
+
+def _wiring(frame: Frame, client: AsyncClient) -> Wiring:
+    settings = frame.settings
+    return Wiring(
+        reader=SecretReader(
+            client, settings.namespace, clock=CLOCK, freshness=settings.reconcile.credentials_check_seconds
+        ),
+        fence=frame.fence,
+        metrics=frame.metrics,
+        clock=CLOCK,
+        executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys"),
+        wire=frame.wire,
+    )
+
+
+def _queue(frame: Frame) -> WorkQueue:
+    pace = frame.settings.reconcile
+    return WorkQueue(
+        metrics=frame.metrics,
+        clock=CLOCK,
+        first_backoff=pace.backoff_first_seconds,
+        longest_backoff=pace.backoff_longest_seconds,
+    )
+
+
+def _lease(frame: Frame, client: AsyncClient) -> LeaseHolder:
+    return LeaseHolder(
+        client=client,
+        namespace=frame.settings.namespace,
+        identity=frame.identity,
+        settings=frame.settings.lease,
+        fence=frame.fence,
+        metrics=frame.metrics,
+    )
+
+
+def _sweep(
+    frame: Frame, rounds: Rounds, api: TenantApi, cache: TenantCache, controller: TenantController
+) -> FleetSweep:
+    return FleetSweep(
+        Sweep(rounds),
+        listed=api.versions,
+        world=controller.everybody,
+        cache=cache,
+        queue=controller.queue,
+        interval=frame.settings.reconcile.resync_seconds,
+        jitter=random.random,
+    )
+
+
+def _credentials(frame: Frame, reader: SecretReader, controller: TenantController) -> CredentialWatch:
+    interval = frame.settings.reconcile.credentials_check_seconds
+    return CredentialWatch(reader, frame.settings, interval=interval, changed=controller.add_all)
+
+
+def _watchdog(frame: Frame, api: TenantApi, cache: TenantCache, controller: TenantController) -> Watchdog:
+    interval = frame.settings.reconcile.watch_check_seconds
+    return Watchdog(
+        versions=api.versions,
+        cache=cache,
+        fetch=controller.fetch,
+        interval=interval,
+        clock=CLOCK,
+        patience=min(PATIENCE, interval / 2),
+    )
