@@ -123,6 +123,8 @@ class ReconcileSettings(_Section, frozen=True, kw_only=True):
     """Between two looks at one tenant that also ask what no sweep sees: DNS, its Secret, used room."""
     backoff_first_seconds: Positive = 1.0
     backoff_longest_seconds: Positive = 300.0
+    breaker_pause_seconds: Positive = 15.0
+    """The first pause of a system that failed again and again; locks and deletions are tried all the same."""
     watch_check_seconds: Positive = 60.0
     credentials_check_seconds: Positive = 10.0
 

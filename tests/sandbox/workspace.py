@@ -74,7 +74,7 @@ class Workspace:
             "dns": {"servers": [f"127.0.0.1:{self.dns.port}"], "timeoutSeconds": 1.0, "recheckSeconds": 2.0},
             "deletion": {"graceSeconds": 0, "lookSeconds": 0.3},
             "purge": {"auditWaitSeconds": 0, "waitSeconds": 0.5, "lookSeconds": 0.5},
-            "reconcile": {"credentialsCheckSeconds": 0.5, "watchCheckSeconds": 5.0},
+            "reconcile": {"breakerPauseSeconds": 0.3, "credentialsCheckSeconds": 0.5, "watchCheckSeconds": 5.0},
             "metrics": {"host": "127.0.0.1", "port": 0},
             "log": {"format": "console", "level": "info"},
             **changes,

@@ -58,7 +58,6 @@ class Reason(StrEnum):
     IDENTITY_DOWN = "IdentityDown"
     UNREACHABLE = "Unreachable"
     RATE_LIMITED = "RateLimited"
-    CIRCUIT_OPEN = "CircuitOpen"
     REJECTED = "Rejected"
     STOPPING = "Stopping"
     OPERATOR_LOCKED_OUT = "OperatorLockedOut"

@@ -44,8 +44,8 @@ def calling(caller: Caller) -> Iterator[None]:
 class Circuit:
     """One thing that may fail. Closed: everything passes. Open: nothing does. Half open: one request tries."""
 
-    def __init__(self, failures: int, clock: Callable[[], float]) -> None:
-        self._most, self._clock = failures, clock
+    def __init__(self, failures: int, clock: Callable[[], float], pause: float = PAUSE) -> None:
+        self._most, self._clock, self._first = failures, clock, pause
         self._failed = 0
         self._openings = 0
         self._until = 0.0
@@ -82,15 +82,16 @@ class Circuit:
 
     @property
     def _pause(self) -> float:
-        return min(PAUSE * 2.0 ** max(self._openings - 1, 0), LONGEST)
+        return min(self._first * 2.0 ** max(self._openings - 1, 0), LONGEST)
 
 
 class Breaker:
     """The circuits of one system: its own, and one for each tenant that fails there."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._system = Circuit(FAILURES, clock)
+    def __init__(self, clock: Callable[[], float], *, pause: float = PAUSE) -> None:
+        """``pause``: seconds of the first one."""
+        self._clock, self._pause = clock, pause
+        self._system = Circuit(FAILURES, clock, pause)
         self._tenants: dict[str, Circuit] = {}
 
     @property
@@ -111,7 +112,11 @@ class Breaker:
         self._tenants.pop(caller.tenant, None)
 
     def failed(self, caller: Caller) -> bool:
-        """The system did not answer, or with an error that says nothing; whether it is left alone from now on."""
-        if caller.tenant:
-            self._tenants.setdefault(caller.tenant, Circuit(FAILURES_OF_ONE, self._clock)).failed()
+        """The system did not answer; whether it is left alone from now on."""
+        self.failed_at(caller)
         return self._system.failed()
+
+    def failed_at(self, caller: Caller) -> None:
+        """The system is there, but breaks at something of this tenant."""
+        if caller.tenant:
+            self._tenants.setdefault(caller.tenant, Circuit(FAILURES_OF_ONE, self._clock, self._pause)).failed()

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx2
+import structlog
 from aiolimiter import AsyncLimiter
 
+from dezky_operator.integrations.breaker import CALLER, PAUSE, Breaker
 from dezky_operator.integrations.errors import AuthFailed, RateLimited, Unreachable, WriteRefused
 from dezky_operator.integrations.steps import System
 from dezky_operator.telemetry.metrics import Metrics
 
+log = structlog.get_logger(__name__)
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 """Answers of something in between: they say nothing about the object."""
 READ_ATTEMPTS = 2
@@ -75,6 +78,8 @@ class Limits:
     requests_per_second: float = 100.0
     concurrency: int = 20
     timeout: float = 10.0
+    pause: float = PAUSE
+    """Seconds of the first pause of a system that fails again and again (:mod:`breaker`)."""
 
 
 class Connection:
@@ -105,6 +110,8 @@ class Connection:
         # A burst of a second's worth; aiolimiter leaks it out evenly afterwards.
         self._pace = AsyncLimiter(max(limits.requests_per_second, 1.0), 1.0)
         self._slots = asyncio.Semaphore(limits.concurrency)
+        self._breaker = Breaker(clock, pause=limits.pause)
+        self._trouble = f"{system} is not available."
         self._refused: set[str] = set()
         """Versions, of all time: a late refusal of an old credential must not make the present one forgotten."""
 
@@ -123,14 +130,40 @@ class Connection:
         """Send one request and return its answer. ``op`` is a short, bounded label for metrics (``group.create``)."""
         attempts = 1 if write else READ_ATTEMPTS
         for attempt in range(1, attempts + 1):
+            self._admit()
             try:
-                return await self._attempt(
+                answer = await self._attempt(
                     method, path, op=op, write=write, json=json, content=content, params=params, headers=headers
                 )
-            except Unreachable:
+            except Unreachable as error:
+                self._failed(error)
                 if attempt == attempts:
                     raise
+            else:
+                self._answered(answer)
+                return answer
         raise AssertionError("a request has at least one attempt")
+
+    def _admit(self) -> None:
+        """Raises Unreachable, in the words of the failure itself, while the system is left alone: a status that told of
+        the pause would change with every try.
+        """
+        if self._breaker.admit(CALLER.get()):
+            self._metrics.requests.labels(self.system, "held-back", "none").inc()
+            raise Unreachable(self.system, self._trouble)
+
+    def _failed(self, error: Unreachable) -> None:
+        self._trouble = str(error)
+        if self._breaker.failed(CALLER.get()):
+            log.warning("system left alone for a while", system=self.system, reason=str(error))
+        self._metrics.circuit_open.labels(self.system).set(self._breaker.open)
+
+    def _answered(self, answer: httpx2.Response) -> None:
+        if answer.status_code >= 500:
+            self._breaker.failed_at(CALLER.get())
+            return
+        self._breaker.succeeded(CALLER.get())
+        self._metrics.circuit_open.labels(self.system).set(0)
 
     def refuse(self, credential: Credential) -> AuthFailed:
         """Stop using ``credential``: returns the error to raise, now and for every later request until it changes."""

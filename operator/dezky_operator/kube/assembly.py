@@ -155,6 +155,7 @@ def _wiring(frame: Frame, client: AsyncClient) -> Wiring:
         clock=CLOCK,
         executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys"),
         wire=frame.wire,
+        pause=settings.reconcile.breaker_pause_seconds,
     )
 
 

@@ -14,6 +14,7 @@ from lightkube import ApiError
 
 from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant, TenantStatus
+from dezky_operator.integrations.breaker import Caller, calling
 from dezky_operator.kube import unreadable
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
@@ -135,12 +136,18 @@ class TenantController:
         """One worker: takes keys until the queue is closed."""
         while (name := await self._queue.take()) is not None:
             self._busy[name] = started = self._clock()
-            with structlog.contextvars.bound_contextvars(tenant=name):
+            with structlog.contextvars.bound_contextvars(tenant=name), calling(self._caller(name)):
                 outcome = await self._one(name)
             del self._busy[name]
             self._metrics.reconciles.labels("Tenant", outcome).inc()
             self._metrics.reconcile_seconds.labels("Tenant").observe(self._clock() - started)
             self._queue.done(name)
+
+    def _caller(self, name: str) -> Caller:
+        """On whose behalf requests are sent; locks and deletions are held up by no pause."""
+        seen = self._cache.get(name)
+        urgent = name.startswith(PREFIX) or (seen is not None and _urgency(seen, listed=False) is Urgency.LOCK)
+        return Caller(tenant=name.removeprefix(PREFIX), urgent=urgent)
 
     async def _one(self, name: str) -> str:
         """Reconcile one Tenant or tombstone; whatever happens, the worker goes on and the key comes back."""

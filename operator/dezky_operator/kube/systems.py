@@ -12,6 +12,7 @@ from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, Set
 from dezky_operator.integrations.apply import Recorder
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.integration import AuthentikIntegration
+from dezky_operator.integrations.breaker import PAUSE
 from dezky_operator.integrations.canary.door import Door
 from dezky_operator.integrations.canary.probe import Means, ProbeCanary
 from dezky_operator.integrations.connection import Authorizer, Connection, Fence, Limits
@@ -45,6 +46,7 @@ class Wiring:
     clock: Callable[[], float]
     executor: Executor | None = None
     wire: Wire = plain_wire
+    pause: float = PAUSE
     opened: list[httpx2.AsyncClient] = field(default_factory=list)
 
     def client(self, system: System, *, base_url: str = "", timeout: float = 10.0) -> httpx2.AsyncClient:
@@ -175,6 +177,7 @@ def _connection(
             requests_per_second=settings.requests_per_second,
             concurrency=settings.concurrency,
             timeout=settings.timeout_seconds,
+            pause=wiring.pause,
         ),
         fence=wiring.fence,
         metrics=wiring.metrics,

@@ -74,6 +74,12 @@ class Metrics:
             ["name"],
             registry=self.registry,
         )
+        self.circuit_open = Gauge(
+            "dezky_circuit_open",
+            "1 while a system that failed again and again is left alone.",
+            ["system"],
+            registry=self.registry,
+        )
         self.credential_refused = Gauge(
             "dezky_credential_refused",
             "1 while a system refuses the operator's credential.",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx2
 import msgspec
 
+from dezky_operator.integrations.breaker import CALLER, Caller, calling
 from dezky_operator.integrations.connection import Connection, sent
 from dezky_operator.integrations.errors import (
     AlreadyExists,
@@ -47,6 +48,7 @@ class _Call:
     method: str
     arguments: Mapping[str, Any]
     answer: asyncio.Future[Mapping[str, Any]]
+    caller: Caller = field(default_factory=CALLER.get)
 
     @property
     def writes(self) -> bool:
@@ -199,7 +201,9 @@ class StalwartClient:
         }
         writes = calls[0].writes
         op = "set" if writes else "read"
-        answer = await self._connection.send("POST", "/jmap", op=op, write=writes, json=body)
+        # One request for several tenants: it is urgent when one of them is, and no single one's when it fails.
+        with calling(Caller(urgent=any(call.caller.urgent for call in calls))):
+            answer = await self._connection.send("POST", "/jmap", op=op, write=writes, json=body)
         if answer.status_code == 400:
             raise self._bad_request(answer.content)
         self._check_http(answer)
