@@ -28,6 +28,7 @@ from dezky_operator.kube.bootstrap import Administrator, prepare
 from dezky_operator.kube.transport import cluster_config
 from tests.controlplane.cluster import Cluster, child_env, test_cluster
 from tests.sandbox.workspace import NAMESPACE, Workspace
+from tests.smtp import recipient
 from tests.tools.kubectl import tool
 
 SAMPLES = Path(__file__).resolve().parents[1] / "manifests" / "samples"
@@ -65,6 +66,20 @@ class Demo:
             await asyncio.sleep(0.05)
         raise SystemExit(f"tenant {name} did not become ready: {json.dumps(status, indent=1)}")
 
+    async def condition(self, name: str, kind: str, truth: str, reason: str | None = None) -> dict[str, Any]:
+        """Until a condition of the current spec says so; the status."""
+        deadline = time.monotonic() + PATIENCE
+        found: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            found = json.loads(await self.kubectl("get", "tenant", name, "-o", "json"))
+            for condition in found.get("status", {}).get("conditions", []):
+                current = condition.get("observedGeneration") == found["metadata"]["generation"]
+                fits = (condition["type"], condition["status"]) == (kind, truth) and current
+                if fits and reason in {None, condition["reason"]}:
+                    return dict(found["status"])
+            await asyncio.sleep(0.05)
+        raise SystemExit(f"{name} never became {kind}={truth}: {json.dumps(found.get('status'), indent=1)}")
+
 
 @contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Demo]:
@@ -98,6 +113,7 @@ async def running() -> AsyncIterator[Demo]:
                 console.print(f"operator stopped with status {status}, its Lease given back")
                 if status != 0:
                     console.print((Path(folder) / "operator.log").read_text()[-4000:])
+                    raise SystemExit(f"the operator ended with status {status}, expected 0")
 
 
 async def show() -> None:
@@ -107,20 +123,22 @@ async def show() -> None:
         await _anna(demo)
         await _drift(demo)
         await _refused(demo)
+        await _suspended(demo)
+        await _deleted(demo)
         demo.say("taking everything down")
 
 
 async def _two_tenants(demo: Demo) -> None:
     applied = time.monotonic()
     await demo.kubectl("apply", "-f", str(SAMPLES))
-    table = Table("tenant", "ready after", "sign-in", "mail", "files")
+    table = Table("tenant", "ready after", "application", "mail", "files")
     for name in ("acme", "nord"):
         status = await demo.ready(name)
         mail, files = status["mail"], status["files"]
-        domains = ", ".join(domain["name"] for domain in mail["domains"])
-        spaces = ", ".join(space["driveAlias"] for space in files["spaces"])
-        issuer = status["identity"]["issuerURL"].partition("/application")[2]
-        table.add_row(name, f"{time.monotonic() - applied:.2f} s", f"…/application{issuer}", domains, spaces)
+        domains = "\n".join(domain["name"] for domain in mail["domains"])
+        spaces = "\n".join(space["driveAlias"] for space in files["spaces"])
+        application = status["identity"]["applicationSlug"]
+        table.add_row(name, f"{time.monotonic() - applied:.2f} s", application, domains, spaces)
     demo.say("kubectl apply -f manifests/samples/")
     console.print(table)
     console.print(await demo.kubectl("get", "tenants"))
@@ -167,15 +185,6 @@ async def sign_in(workspace: Workspace, browser: httpx2.AsyncClient, link: str) 
     return str((await browser.post(f"{base}/application/o/token/", data=form)).json()["access_token"])
 
 
-async def recipient(workspace: Workspace, address: str) -> str:
-    """What the mail server says to a message for ``address``."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", workspace.stalwart.smtp_port)
-    writer.write(f"EHLO demo\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<{address}>\r\nQUIT\r\n".encode())
-    lines = (await reader.read()).decode().splitlines()
-    writer.close()
-    return lines[-2]
-
-
 async def _drift(demo: Demo) -> None:
     """Somebody changes an object by hand; the next look puts it back."""
     application = demo.workspace.authentik.store.objects["application"]["dezky-acme"]
@@ -188,6 +197,49 @@ async def _drift(demo: Demo) -> None:
             raise SystemExit("the drift was not repaired")
         await asyncio.sleep(0.02)
     demo.say("the operator put it back")
+
+
+async def _suspended(demo: Demo) -> None:
+    """One field locks all three systems, and says what was tried before and after."""
+    begun = time.monotonic()
+    await demo.kubectl("patch", "tenant", "acme", "--type=merge", "-p", '{"spec":{"suspended":true}}')
+    status = await demo.condition("acme", "Suspended", "True")
+    demo.say(
+        f"acme suspended: locked in all three systems and proven from outside after {time.monotonic() - begun:.2f} s"
+    )
+    table = Table("system", "tried by an account of the tenant", "before", "after")
+    for receipt in status["suspension"]["receipts"]:
+        table.add_row(receipt["system"], ", ".join(receipt["tried"]), receipt["before"], receipt["after"])
+    console.print(table)
+    demo.say(f"mail to anna@acme.test meanwhile: {await recipient(demo.workspace, 'anna@acme.test')}")
+    await demo.kubectl("patch", "tenant", "acme", "--type=merge", "-p", '{"spec":{"suspended":false}}')
+    await demo.condition("acme", "Suspended", "False", "NotSuspended")
+    demo.say("acme resumed: exactly what was locked is open again")
+
+
+async def _deleted(demo: Demo) -> None:
+    """A soft delete locks, keeps everything, and is undone by applying the manifest again."""
+    await demo.kubectl("delete", "tenant", "nord")
+    listing = (
+        "-n",
+        NAMESPACE,
+        "get",
+        "configmaps",
+        "-l",
+        "dezky.eu/record=tenant",
+        "-L",
+        "dezky.eu/tenant,dezky.eu/state",
+    )
+    deadline = time.monotonic() + PATIENCE
+    while "Locked" not in (told := await demo.kubectl(*listing)):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"nord was not locked: {told}")
+        await asyncio.sleep(0.05)
+    demo.say("nord deleted: gone from Kubernetes, locked everywhere, nothing destroyed; its tombstone:")
+    console.print(told.strip())
+    await demo.kubectl("apply", "-f", str(SAMPLES / "nord.yaml"))
+    await demo.ready("nord")
+    demo.say("nord applied again: the same tenant is back, with its mail and files")
 
 
 async def _refused(demo: Demo) -> None:
