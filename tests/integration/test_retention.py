@@ -49,6 +49,7 @@ async def test_a_soft_delete_locks_everybody_out_and_keeps_everything(site: Site
     assert record["suspension"]["source"] == "Deletion"
     assert record["purgeAt"].startswith("20")
     assert {receipt["result"] for receipt in record["suspension"]["receipts"]} == {"Refused"}
+    assert (await site.secret("acme"))["client-secret"], "running applications keep their credentials"
 
 
 async def test_a_system_that_is_down_holds_up_only_its_own_part(site: Site) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from dezky_operator.kube.process import Operator
-from tests.builders import admin, annotated, deletion, domains, partner, spaces, spec, suspended, tenant
+from tests.builders import admin, annotated, deletion, domains, partner, spaces, spec, tenant
 from tests.controlplane.cluster import Cluster
 from tests.sandbox.standin import Fault
 from tests.site import Site
@@ -332,20 +332,6 @@ async def test_what_leaves_the_spec_is_detached_kept_and_restored_when_it_comes_
     await site.until(lambda: sales not in site.workspace.ocis.store.spaces, "the space is removed")
 
 
-async def test_deleting_keeps_everything_and_a_record_and_says_so(site: Site) -> None:
-    """C021: never hard by accident. SoftDelete behaves as Retain in this version, and the event says it."""
-    await site.start()
-    await site.apply(tenant("acme", ANNA))
-    await site.ready("acme")
-    site.workspace.forget()
-    await site.kubectl("delete", "tenant", "acme")
-    assert site.workspace.writes() == {"authentik": 0, "stalwart": 0, "ocis": 0}
-    record = await site.kubectl("-n", site.namespace, "get", "configmap", "dezky-tombstone-acme", "-o", "yaml")
-    assert "acme.test" in record
-    assert (await site.secret("acme"))["client-secret"]
-    await _told(site, "SoftDelete behaves as Retain in this version")
-
-
 async def test_a_slug_used_again_needs_the_same_customer_or_a_restore(site: Site) -> None:
     """Design 6, Restore: a slug used again must not hand one customer's mail to another."""
     await site.start()
@@ -410,14 +396,6 @@ async def test_an_unconfirmed_purge_keeps_everything_and_says_so(site: Site) -> 
     await site.kubectl("delete", "tenant", "acme")
     assert "acme.test" in site.workspace.stalwart.objects.names
     await _told(site, "The purge was not confirmed by dezky.eu/confirm-purge: acme")
-
-
-async def test_suspended_is_declared_but_not_yet_done_and_the_status_says_so(site: Site) -> None:
-    await site.start()
-    await site.apply(tenant("acme", suspended()))
-    await site.ready("acme")
-    condition = await site.condition("acme", "Suspended")
-    assert (condition["status"], condition["reason"]) == ("False", "NotSupported")
 
 
 async def test_an_unknown_plan_is_refused_by_name_and_stops_nobody(cluster: Cluster) -> None:

@@ -20,6 +20,8 @@ from lightkube.config.kubeconfig import SingleConfig
 from dezky_operator.kube.resources import GROUP, VERSION
 
 log = structlog.get_logger(__name__)
+CLOSING = 0.25
+"""Seconds between the end of the watch and that of its loop."""
 Sink = Callable[[str, dict[str, Any]], None]
 """Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" when listed) and the object."""
 
@@ -75,6 +77,8 @@ class EventSource:
             self._over = True
             # A thread of kopf's waits for the flag, and the end of this loop for that thread: it would never come.
             self._stop.set()
+            # kopf's sessions are closed by now, but aiohttp ends their TLS connections only a moment later.
+            await asyncio.sleep(CLOSING)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

@@ -12,7 +12,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -38,6 +38,7 @@ AT_ONCE = 20
 """Applications asked for side by side."""
 BY_KEY = {"ordering": "pk"}
 """The order of every list: rows that come or go meanwhile must not push others over the edge of a page."""
+S = TypeVar("S", bound=msgspec.Struct)
 V = TypeVar("V")
 
 
@@ -141,16 +142,17 @@ async def survey(client: AuthentikClient, named: Collection[Named], *, turn: int
     ``named`` in a fixed order; every ``turns``-th of them, from ``turn`` on, has its application looked at.
     Raises IntegrationError.
     """
-    groups = await client.find("/core/groups/", Group, op="group.list", include_users="false", **BY_KEY)
-    providers = await client.find("/providers/oauth2/", Provider, op="provider.list", **BY_KEY)
-    bindings = await client.find("/policies/bindings/", Binding, op="binding.list", **BY_KEY)
-    brands = await client.find("/core/brands/", Brand, op="brand.list", ordering="domain")
-    users = await client.find("/core/users/", User, op="user.list", include_groups="true", **BY_KEY)
+    lean = Lean()
+    groups = lean.all(await client.find("/core/groups/", Group, op="group.list", include_users="false", **BY_KEY))
+    providers = lean.all(await client.find("/providers/oauth2/", Provider, op="provider.list", **BY_KEY))
+    bindings = lean.all(await client.find("/policies/bindings/", Binding, op="binding.list", **BY_KEY))
+    brands = lean.all(await client.find("/core/brands/", Brand, op="brand.list", ordering="domain"))
+    users = lean.all(await client.find("/core/users/", User, op="user.list", include_groups="true", **BY_KEY))
     users.sort(key=lambda user: user.pk)
     fleet = AuthentikFleet(
         groups={found.pk: found for found in groups},
         names={found.name: found.pk for found in groups},
-        providers={found.name: msgspec.structs.replace(found, client_secret="") for found in providers},
+        providers={found.name: found for found in providers},
         bindings=_by((found.target, found) for found in bindings),
         doors=_by({(found.group, found.target): None for found in bindings if found.group}),
         brands=_by((found.domain, found) for found in brands),
@@ -164,6 +166,32 @@ async def survey(client: AuthentikClient, named: Collection[Named], *, turn: int
         if one.certain or number % turns == turn % turns or fleet.door(one) is None
     ]
     return replace(fleet, applications=await _applications(client, asked))
+
+
+class Lean:
+    """Has equal texts be the same object: flows, mappings and keys of groups are named again by every tenant."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def all(self, found: list[S]) -> list[S]:
+        """The objects, one by one put in place of the others; no client secret is kept."""
+        for number, one in enumerate(found):
+            fields = {name: self._one(getattr(one, name)) for name in one.__struct_fields__}
+            if "client_secret" in fields:
+                fields["client_secret"] = ""
+            found[number] = msgspec.structs.replace(one, **fields)
+        return found
+
+    def _one(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._known.setdefault(value, value)
+        if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
+            whole = tuple(map(self._one, value))
+            return self._known.setdefault(whole, whole)
+        if isinstance(value, dict):
+            return {self._one(key): self._one(inner) for key, inner in value.items()}
+        return value
 
 
 async def _applications(client: AuthentikClient, slugs: Sequence[str]) -> dict[str, Application | None]:

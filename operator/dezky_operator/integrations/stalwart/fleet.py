@@ -30,6 +30,8 @@ PROPERTIES: Mapping[str, tuple[type[msgspec.Struct], tuple[str, ...]]] = {
 """What a plan reads of each type. Zone files and used bytes are left out: they are most of an answer."""
 INDEXES = {"Domain": "name", "Role": "description", "DkimSignature": "domain_id", "Account": "domain_id"}
 """By which field each type is asked for."""
+SHARED = frozenset({"domain_id", "type", "stage", "selector"})
+"""Texts that many objects have in common."""
 TOGETHER = 2 * OBJECTS
 """Objects read in one request: enough for few requests, little enough to be dropped again page by page."""
 
@@ -84,10 +86,21 @@ async def survey(client: StalwartClient) -> StalwartFleet:
 async def _objects(client: StalwartClient, kind: str, ids: Sequence[str]) -> dict[str, msgspec.Struct]:
     shape, properties = PROPERTIES[kind]
     found: dict[str, msgspec.Struct] = {}
+    shared: dict[str, Any] = {}
     for start in range(0, len(ids), TOGETHER):
         page: list[Any] = await client.get(kind, ids[start : start + TOGETHER], shape, properties)
-        found |= {one.id: one for one in page}
+        found |= {one.id: _lean(one, shared) for one in page}
     return {key: found[key] for key in ids if key in found}
+
+
+def _lean(found: Any, shared: dict[str, Any]) -> Any:
+    """Roles, quotas and the like are the same in all mailboxes of a tenant, and are kept once."""
+    parts = {
+        name: shared.setdefault(repr(value), value)
+        for name in found.__struct_fields__
+        if isinstance(value := getattr(found, name), msgspec.Struct | dict) or name in SHARED
+    }
+    return msgspec.structs.replace(found, **parts)
 
 
 def _index(objects: Mapping[str, msgspec.Struct], field: str) -> dict[str | None, tuple[str, ...]]:
