@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Container, Iterable
+import json
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Self
 
 from lightkube import ApiError, AsyncClient
@@ -13,6 +14,7 @@ from lightkube.operators import Operator
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
+from dezky_operator.kube.records import KEY, name_of
 from dezky_operator.kube.resources import LABEL_RECORD, LABEL_TENANT, TenantResource
 from tests.builders import Manifest
 
@@ -47,9 +49,14 @@ class ApiServer:
 
     async def annotate(self, name: str, **annotations: str | None) -> None:
         """Set our annotations on a Tenant (``confirm_purge`` is ``dezky.eu/confirm-purge``), or take them off."""
-        named = {f"dezky.eu/{key.replace('_', '-')}": value for key, value in annotations.items()}
-        body = {"metadata": {"annotations": named}}
+        body = {"metadata": {"annotations": _named(annotations)}}
         await self._client.patch(TenantResource, name, body, patch_type=PatchType.MERGE)
+
+    async def annotate_tombstone(self, slug: str, **annotations: str) -> None:
+        """The same on the tombstone of a deleted Tenant."""
+        body = {"metadata": {"annotations": _named(annotations)}}
+        name = name_of(slug)
+        await self._client.patch(ConfigMap, name, body, namespace=self.namespace, patch_type=PatchType.MERGE)
 
     async def delete(self, name: str) -> None:
         """Ask for the deletion of a Tenant; :meth:`gone` waits for it."""
@@ -82,6 +89,17 @@ class ApiServer:
     async def records(self) -> list[Manifest]:
         """The records of tenants."""
         return [_plain(found) async for found in self._client.list(ConfigMap, namespace=self.namespace, labels=RECORDS)]
+
+    async def tombstone(self, slug: str) -> dict[str, Any]:
+        """What the record of a deleted tenant says; empty when there is none."""
+        for found in await self.records():
+            if found["metadata"]["name"] == name_of(slug):
+                return dict(json.loads(found["data"][KEY]))
+        return {}
+
+    async def tombstones(self) -> list[dict[str, Any]]:
+        """What all records say."""
+        return [dict(json.loads(found["data"][KEY])) for found in await self.records()]
 
     async def foreign(self) -> list[Manifest]:
         """What else the namespace keeps: none of it is the operator's."""
@@ -117,6 +135,22 @@ class ApiServer:
         """Until the Tenant is gone."""
         await self._until(name, lambda found: not found)
 
+    async def buried(self, slug: str, state: str) -> dict[str, Any]:
+        """Until the tombstone is in a state; what it says then."""
+        return await self._until_tombstone(slug, lambda found: found.get("state") == state)
+
+    async def forgotten(self, slug: str) -> None:
+        """Until there is no tombstone any more."""
+        await self._until_tombstone(slug, lambda found: not found)
+
+    async def _until_tombstone(self, slug: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while not condition(found := await self.tombstone(slug)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"the tombstone of {slug} never came to what was waited for: {found}")
+            await asyncio.sleep(POLL)
+        return found
+
     async def _until(self, name: str, condition: Callable[[Manifest], bool]) -> Manifest:
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while not condition(found := await self.tenant(name) or {}):
@@ -139,7 +173,15 @@ class ApiServer:
         for secret in await self.secrets():
             await self._client.delete(Secret, secret["metadata"]["name"], namespace=self.namespace)
         for record in await self.records():
-            await self._client.delete(ConfigMap, record["metadata"]["name"], namespace=self.namespace)
+            record_name = record["metadata"]["name"]
+            await self._client.patch(
+                ConfigMap, record_name, release, namespace=self.namespace, patch_type=PatchType.MERGE
+            )
+            await self._client.delete(ConfigMap, record_name, namespace=self.namespace)
+
+
+def _named(annotations: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {f"dezky.eu/{key.replace('_', '-')}": value for key, value in annotations.items()}
 
 
 def _has(tenant: Manifest, kind: str, status: str, reason: str | None) -> bool:

@@ -118,7 +118,7 @@ async def files(url: str, authorizer: Authorizer) -> AsyncIterator[Files]:
             system=System.OCIS,
             client=http,
             authorizer=authorizer,
-            limits=Limits(requests_per_second=5000, concurrency=20),
+            limits=Limits(requests_per_second=5000, concurrency=20, pause=0.0),
             fence=NoFence(),
             metrics=metrics,
         )

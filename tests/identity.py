@@ -63,7 +63,7 @@ async def client(url: str, given: Given) -> AsyncIterator[AuthentikClient]:
                 system=System.AUTHENTIK,
                 client=http,
                 authorizer=given,
-                limits=Limits(requests_per_second=5000),
+                limits=Limits(requests_per_second=5000, pause=0.0),
                 fence=NoFence(),
                 metrics=Metrics(),
             )

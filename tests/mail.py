@@ -96,7 +96,7 @@ async def mail(url: str, header: str, *, executor: Executor | None = None) -> As
             system=System.STALWART,
             client=http,
             authorizer=given,
-            limits=Limits(requests_per_second=5000, concurrency=4),
+            limits=Limits(requests_per_second=5000, concurrency=4, pause=0.0),
             fence=NoFence(),
             metrics=metrics,
         )

@@ -130,7 +130,9 @@ class ProcessLife:
         await self._gateway.start()
         for standin in self._site.workspace.systems:
             standin.ambush = self._ambush(standin)
-        settings = self._site.workspace.write_settings(self._folder / "settings.yaml", namespace=self._site.namespace)
+        settings = self._site.workspace.write_settings(
+            self._folder / "settings.yaml", namespace=self._site.namespace, **self._site.changes
+        )
         kubeconfig = self._gateway.write_kubeconfig(self._folder / "kubeconfig")
         command = [*lean.COMMAND, "run", "--config", str(settings)]
         command += ["--kubeconfig", str(kubeconfig), "--identity", IDENTITY]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.apiserver import ApiServer
+from tests.faults.receipts import without_proof
 from tests.sandbox.ocis.store import EDITOR, MANAGER, VIEWER
 from tests.sandbox.workspace import Workspace
 
@@ -107,8 +108,8 @@ def stored(workspace: Workspace) -> dict[Key, Mapping[str, Any]]:
 async def _kubernetes(api: ApiServer, names: Names) -> list[str]:
     lines: list[str] = []
     for item in [*await api.tenants(), *await api.records()]:
-        data = {key: json.loads(value) for key, value in (item.get("data") or {}).items()}
-        lines += _lines(f"kubernetes {item['metadata']['name']}", {**item, "data": data}, names)
+        data = {key: without_proof(json.loads(value)) for key, value in (item.get("data") or {}).items()}
+        lines += _lines(f"kubernetes {item['metadata']['name']}", {**without_proof(item), "data": data}, names)
     for secret in await api.secrets():
         # The values are made anew in every run; which there are, and whose, is what counts.
         kept = {"keys": sorted(secret.get("data") or {}), "metadata": secret["metadata"]}

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.apiserver import ApiServer
-from tests.builders import Manifest, admin, deletion, domains, spaces, spec, tenant
+from tests.builders import Manifest, admin, deletion, domains, spaces, spec, suspended, tenant
+from tests.faults import ends
 from tests.sandbox.workspace import Workspace
 
 
@@ -32,10 +33,16 @@ LESS = tenant(NAME, ANNA, spec(brand={"title": "Acme Limited"}, mail={"mailboxQu
 
 @dataclass(frozen=True)
 class Scenario:
-    """``prepare`` and ``change`` act as a person and wait, as a person would, until they see it done."""
+    """``prepare`` and ``change`` act as a person and wait, as a person would, until they see it done.
+
+    ``end`` looks at what must be so afterwards. ``lasting``: what ``prepare`` leaves may be put back instead of being
+    made again, as no Tenant is in it: everything of a living one is derived from a uid that no other gets.
+    """
 
     change: Act
     prepare: Act | None = None
+    end: ends.End | None = None
+    lasting: bool = False
 
 
 def applied(manifest: Manifest) -> Act:
@@ -89,18 +96,47 @@ def kept_as(policy: str) -> Manifest:
     return tenant(NAME, ANNA, BRAND, spaces("sales"), deletion(policy))
 
 
+def locked(**suspension: str) -> Manifest:
+    """The Tenant, suspended."""
+    return tenant(NAME, ANNA, spaces("sales"), suspended(), spec(suspension={"reason": "unpaid", **suspension}))
+
+
+async def buried(stage: Stage) -> None:
+    """The Tenant is deleted, goes, and its tombstone says that everything is locked."""
+    await stage.api.delete(NAME)
+    await stage.api.gone(NAME)
+    await stage.api.buried(NAME, "Locked")
+
+
+async def purged(stage: Stage) -> None:
+    """A person confirms on the tombstone, and it goes last of all."""
+    await stage.api.annotate_tombstone(NAME, confirm_purge=NAME)
+    await stage.api.forgotten(NAME)
+
+
+PLAIN = tenant(NAME, ANNA, spaces("sales"))
+HELD = locked(mailPolicy="Hold", holdFor="1h")
+LIVING = in_turn(applied(PLAIN), joined(BEN))
+GONE = in_turn(LIVING, buried)
 SCENARIOS = {
     "create": Scenario(change=applied(tenant(NAME, ANNA, BRAND, spaces("sales")))),
     "edit": Scenario(
         prepare=in_turn(applied(BEFORE), joined(BEN)),
         change=in_turn(applied(LESS), applied(BEFORE)),
     ),
+    "suspend": Scenario(prepare=LIVING, change=applied(locked()), end=ends.suspended),
+    "suspend and hold mail": Scenario(prepare=LIVING, change=applied(HELD), end=ends.held),
+    "resume": Scenario(prepare=in_turn(LIVING, applied(HELD)), change=applied(PLAIN), end=ends.resumed),
+    "soft delete": Scenario(prepare=LIVING, change=buried, end=ends.buried),
+    "restore": Scenario(prepare=GONE, change=applied(PLAIN), end=ends.restored, lasting=True),
     "purge": Scenario(
-        prepare=in_turn(applied(kept_as("Purge")), joined(BEN)),
-        change=deleted(confirmed=True),
+        prepare=in_turn(applied(kept_as("Purge")), joined(BEN)), change=deleted(confirmed=True), end=ends.destroyed
     ),
+    "purge from the tombstone": Scenario(prepare=GONE, change=purged, end=ends.destroyed, lasting=True),
     "retain and restore": Scenario(
         prepare=applied(kept_as("Retain")),
         change=in_turn(deleted(), applied(kept_as("Retain"))),
     ),
 }
+PURGES = ("purge", "purge from the tombstone")
+"""What can not be undone: here every point is met by a real SIGKILL."""

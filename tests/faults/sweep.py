@@ -5,30 +5,44 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from lightkube.resources.core_v1 import ConfigMap, Secret
+
 from tests.apiserver import ApiServer
+from tests.builders import Manifest
 from tests.controlplane.cluster import Cluster
 from tests.faults import strangers
 from tests.faults.lives import PATIENCE, MemoryLife, ProcessLife, written
 from tests.faults.picture import Picture, picture
-from tests.faults.scenarios import Scenario, Stage
+from tests.faults.receipts import judge, proven, shut_without_receipt, suspensions
+from tests.faults.scenarios import NAME, Act, Scenario, Stage
 from tests.faults.writes import Place, Point, Tripwire, Write
 from tests.sandbox.standin import Snapshot
 from tests.site import Site
 
+AT_ONCE = {
+    "deletion": {"graceSeconds": 0, "lookSeconds": 0.2},
+    "purge": {"auditWaitSeconds": 0, "waitSeconds": 0.3, "lookSeconds": 0.2},
+}
+"""Nothing waits longer than a test can."""
+
 
 @dataclass(frozen=True)
 class Course:
-    """How a scenario goes when nothing interrupts it. ``received`` are the writes as the three systems counted them."""
+    """How a scenario goes when nothing interrupts it. ``received`` are the writes as the three systems counted them.
+
+    ``proven``: no lock that is told of at the end is without its proof.
+    """
 
     writes: tuple[Write, ...]
     received: Counter[Place]
     end: Picture
+    proven: bool
 
     @property
     def points(self) -> list[Point]:
@@ -36,12 +50,22 @@ class Course:
         return [Point(write, done) for write in self.writes for done in (False, True)]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a lasting preparation left, outside and in the API server."""
+
+    outside: tuple[Snapshot, ...]
+    records: list[Manifest]
+    secrets: list[Manifest]
+
+
 class Sweep:
     """Start with ``async with``."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._site = Site(cluster)
+        self._site = Site(cluster, changes=AT_ONCE)
         self._courses: dict[str, Course] = {}
+        self._prepared: dict[Act, Prepared] = {}
         self._fresh: tuple[Snapshot, ...] = ()
         self._ended: list[MemoryLife] = []
 
@@ -70,10 +94,8 @@ class Sweep:
     async def undisturbed(self, name: str, scenario: Scenario) -> Course:
         """The scenario's course; it is run once."""
         if name not in self._courses:
-            await self._reset()
             wire = Tripwire(armed=scenario.prepare is None)
-            async with self._life(wire) as life:
-                await self._prepare(scenario, life, wire)
+            async with self._begun(scenario, wire) as life:
                 await scenario.change(self._stage)
                 await self._settle(life)
                 wire.armed = False  # how it gives its Lease back is no part of the scenario
@@ -83,23 +105,21 @@ class Sweep:
                 for call in standin.writes
                 for _ in written(Place(standin.name), call)
             )
-            self._courses[name] = Course(tuple(wire.seen), received, await self._picture())
+            end, told = await self._end(scenario), suspensions(await self._told())
+            self._courses[name] = Course(tuple(wire.seen), received, end, proven=all(map(proven, told)))
         return self._courses[name]
 
     async def in_memory(self, scenario: Scenario, point: Point) -> Picture:
         """The end of a run whose first process, in memory, ended at ``point``."""
-        await self._reset()
-        wire = Tripwire(point, armed=scenario.prepare is None)
-        async with self._life(wire) as life:
-            await self._prepare(scenario, life, wire)
+        async with self._begun(scenario, Tripwire(point, armed=scenario.prepare is None)) as life:
             return await self._taken_up(scenario, life)
 
     async def with_sigkill(self, scenario: Scenario, point: Point) -> Picture:
         """The same with a real process and a real SIGKILL."""
-        await self._reset()
-        if scenario.prepare is not None:
+        await self._reset(scenario)
+        if scenario.prepare is not None and not scenario.lasting:
             async with self._life(Tripwire()) as first:
-                await self._prepare(scenario, first, Tripwire())
+                await self._act(scenario.prepare, first)
         with tempfile.TemporaryDirectory() as folder:
             life = ProcessLife(self._site, Path(folder), Tripwire(point))
             try:
@@ -114,12 +134,13 @@ class Sweep:
         try:
             await life.crashed()
             await life.end()  # of a process its gateway; of a life in memory nothing is left that could act
+            unproven = shut_without_receipt(self._site.workspace, NAME, await self._told())
             async with self._life(Tripwire()) as successor:
                 await asyncio.wait_for(person, PATIENCE)
                 await self._settle(successor)
         finally:
             person.cancel()
-        return await self._picture()
+        return await self._end(scenario, unproven)
 
     @asynccontextmanager
     async def _life(self, wire: Tripwire) -> AsyncIterator[MemoryLife]:
@@ -131,23 +152,60 @@ class Sweep:
         finally:
             await life.end()
 
-    async def _prepare(self, scenario: Scenario, life: MemoryLife, wire: Tripwire) -> None:
-        if scenario.prepare is not None:
-            await scenario.prepare(self._stage)
-            await self._settle(life)
-            self._site.workspace.forget()
-            wire.armed = True
+    @asynccontextmanager
+    async def _begun(self, scenario: Scenario, wire: Tripwire) -> AsyncIterator[MemoryLife]:
+        """A life in which everything is prepared, and counted from here."""
+        await self._reset(scenario)
+        async with self._life(wire) as life:
+            if scenario.prepare is not None:
+                await (self._settle(life) if scenario.lasting else self._act(scenario.prepare, life))
+                self._site.workspace.forget()
+                wire.arm()
+            yield life
+
+    async def _act(self, act: Act, life: MemoryLife) -> None:
+        await act(self._stage)
+        await self._settle(life)
 
     async def _settle(self, life: MemoryLife) -> None:
         await life.settled(len(await self._api.tenants()))
 
-    async def _reset(self) -> None:
-        await self._api.clear(apart=(strangers.NEIGHBOUR,))
-        self._site.workspace.restore(self._fresh)
+    async def _reset(self, scenario: Scenario) -> None:
+        """Everything as at the start, or as the scenario finds it where that can be put back."""
+        if scenario.prepare is None or not scenario.lasting:
+            return await self._put_back(Prepared(self._fresh, [], []))
+        if scenario.prepare not in self._prepared:
+            await self._put_back(Prepared(self._fresh, [], []))
+            async with self._life(Tripwire()) as life:
+                await self._act(scenario.prepare, life)
+            kept = Prepared(self._site.workspace.snapshot(), await self._api.records(), await self._api.secrets())
+            self._prepared[scenario.prepare] = kept
+        return await self._put_back(self._prepared[scenario.prepare])
 
-    async def _picture(self) -> Picture:
-        """What is there now. Raises AssertionError when anything of somebody else's was touched."""
+    async def _put_back(self, prepared: Prepared) -> None:
+        await self._api.clear(apart=(strangers.NEIGHBOUR,))
+        self._site.workspace.restore(prepared.outside)
+        for record in prepared.records:
+            await self._api.create(ConfigMap.from_dict(_anew(record)))
+        for secret in prepared.secrets:
+            await self._api.create(Secret.from_dict(_anew(secret)))
+
+    async def _told(self) -> list[Manifest]:
+        """The Tenants, and what the tombstones say."""
+        return [*await self._api.tenants(), *await self._api.tombstones()]
+
+    async def _end(self, scenario: Scenario, unproven: Collection[str] = ()) -> Picture:
+        """What is there now. Raises AssertionError when it must not be so, or anything of another's was touched."""
         found = await strangers.bytes_of(self._site.workspace, self._api)
         touched = [name for name, content in self._strangers.items() if found.get(name) != content]
         assert not touched, f"touched, though not the tenant's: {touched}"
+        judge(await self._told(), unproven)
+        if scenario.end is not None:
+            await scenario.end(self._site.workspace, self._api)
         return await picture(self._site.workspace, self._api, apart=self._strangers.keys())
+
+
+def _anew(item: Manifest) -> Manifest:
+    """An object of the API server, to be created again."""
+    kept = {"name", "namespace", "labels", "annotations", "finalizers"}
+    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key in kept}}

@@ -41,6 +41,12 @@ async def test_every_write_is_seen_where_it_goes(sweep: Sweep, name: str) -> Non
     assert seen == course.received
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_lock_that_nothing_interrupts_is_proven(sweep: Sweep, name: str) -> None:
+    """Else no interruption could be blamed for a proof that is missing."""
+    assert (await sweep.undisturbed(name, SCENARIOS[name])).proven
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_process_in_memory_that_ends_at_any_write_is_taken_up_by_the_next(sweep: Sweep, name: str) -> None:

@@ -497,7 +497,7 @@ async def _operator(
         system=System.AUTHENTIK,
         client=http,
         authorizer=Credential(f"Bearer {workspace.authentik.bootstrap_token}"),
-        limits=Limits(requests_per_second=5000),
+        limits=Limits(requests_per_second=5000, pause=0.0),
         fence=NoFence(),
         metrics=Metrics(),
     )

@@ -64,7 +64,7 @@ def test_every_pause_is_twice_as_long_up_to_a_limit() -> None:
         assert breaker.admit(OTHER) == 0
         breaker.failed(OTHER)
     assert pauses[:3] == [PAUSE, PAUSE * 2, PAUSE * 4]
-    assert pauses[-1] == LONGEST
+    assert pauses[-1] == PAUSE * LONGEST
 
 
 def test_one_tenant_that_fails_alone_is_left_alone_alone() -> None:
@@ -75,3 +75,16 @@ def test_one_tenant_that_fails_alone_is_left_alone_alone() -> None:
     assert breaker.admit(ROUTINE) > 0
     assert breaker.admit(OTHER) == 0
     assert not breaker.open
+
+
+def test_the_one_try_of_a_system_is_not_spent_on_a_tenant_that_may_not_send() -> None:
+    """Else the tenant that failed first would hold up the recovery for everybody, pause after pause."""
+    clock = Clock()
+    breaker = Breaker(clock)
+    for _ in range(FAILURES):
+        breaker.failed(ROUTINE)
+    clock.now += PAUSE
+    assert breaker.admit(ROUTINE) > 0, "its own pause is the longer one by now"
+    assert breaker.admit(OTHER) == 0
+    breaker.succeeded(OTHER)
+    assert breaker.admit(Caller("coral")) == 0

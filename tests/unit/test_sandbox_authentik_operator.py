@@ -53,7 +53,7 @@ async def _client(url: str, token: str) -> AsyncIterator[AuthentikClient]:
                 system=System.AUTHENTIK,
                 client=http,
                 authorizer=_Given(f"Bearer {token}"),
-                limits=Limits(requests_per_second=5000),
+                limits=Limits(requests_per_second=5000, pause=0.0),
                 fence=NoFence(),
                 metrics=Metrics(),
             )

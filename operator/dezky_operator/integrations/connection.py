@@ -27,7 +27,10 @@ GATEWAY_ERRORS = frozenset({502, 503, 504})
 READ_ATTEMPTS = 2
 """A read is asked once more after silence. A write never is: the next observation tells what became of it."""
 
-
+SENDING = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})
+"""What the wire tells (httpx2's extension ``trace``) right before it sends: a process may have been frozen since a
+write was let through, and the last look is the one that counts.
+"""
 CREDENTIAL = "dezky.credential"
 """The extension of a request that remembers what it was sent with; nothing of it goes over the wire."""
 
@@ -198,7 +201,7 @@ class Connection:
                     path,
                     headers={**(headers or {}), "Authorization": credential.header},
                     timeout=patience,
-                    extensions={CREDENTIAL: credential},
+                    extensions={CREDENTIAL: credential, **({"trace": self._last_look} if write else {})},
                     **{name: part for name, part in parts.items() if part is not None},
                 )
                 answer = await self._answer(request, patience)
@@ -228,6 +231,10 @@ class Connection:
                 self.system, f"this operator no longer holds its Lease, so nothing is sent to {self.system}."
             )
         return min(self._limits.timeout, left)
+
+    async def _last_look(self, event: str, _: object) -> None:
+        if event in SENDING:
+            self._patience(write=True)
 
     def _passable(self, answer: httpx2.Response) -> httpx2.Response:
         if answer.status_code in GATEWAY_ERRORS:

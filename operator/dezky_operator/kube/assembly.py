@@ -189,6 +189,7 @@ def _sweep(
         world=controller.everybody,
         cache=cache,
         queue=controller.queue,
+        metrics=frame.metrics,
         interval=frame.settings.reconcile.resync_seconds,
         jitter=random.random,
     )

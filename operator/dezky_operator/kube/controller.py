@@ -13,16 +13,17 @@ import structlog
 from lightkube import ApiError
 
 from dezky_operator.config import Settings
-from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant, TenantStatus
+from dezky_operator.crd.tenant import InvalidTenant, SuspensionStatus, Tenant
 from dezky_operator.integrations.breaker import Caller, calling
 from dezky_operator.kube import unreadable
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.events import EventPoster
-from dezky_operator.kube.patch import merge_patch
+from dezky_operator.kube.failure import Superseded, cause
+from dezky_operator.kube.patch import as_json, merge_patch
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import ForeignRecord, RecordBook
-from dezky_operator.kube.resources import FINALIZER, is_status
+from dezky_operator.kube.resources import FINALIZER, is_status, retry_after
 from dezky_operator.kube.tombstones import PREFIX, TombstoneController, key_of
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.brake import MassDeletion
@@ -36,10 +37,6 @@ from dezky_operator.tenant.world import World
 log = structlog.get_logger(__name__)
 STUCK_AFTER = 900.0
 """Seconds after which a reconcile counts as stuck: far beyond every timeout on its way."""
-
-
-class Superseded(Exception):  # noqa: N818 - it is what happened
-    """The Tenant that is reconciled is gone, or another of the same name took its place. Nothing is done for it."""
 
 
 class TenantController:
@@ -145,9 +142,13 @@ class TenantController:
 
     def _caller(self, name: str) -> Caller:
         """On whose behalf requests are sent; locks and deletions are held up by no pause."""
+        return Caller(tenant=name.removeprefix(PREFIX), urgent=self._retried(name) is Urgency.LOCK)
+
+    def _retried(self, name: str) -> Urgency:
+        """What ``name`` goes before when it did not work out: a lock or a deletion never waits behind routine."""
         seen = self._cache.get(name)
-        urgent = name.startswith(PREFIX) or (seen is not None and _urgency(seen, listed=False) is Urgency.LOCK)
-        return Caller(tenant=name.removeprefix(PREFIX), urgent=urgent)
+        locks = name.startswith(PREFIX) or (seen is not None and _urgency(seen, listed=True) is Urgency.LOCK)
+        return Urgency.LOCK if locks else Urgency.ROUTINE
 
     async def _one(self, name: str) -> str:
         """Reconcile one Tenant or tombstone; whatever happens, the worker goes on and the key comes back."""
@@ -172,7 +173,7 @@ class TenantController:
                 return "superseded"  # what took its place is queued already
             case ApiError(status=status) if status.code == 409:
                 # Somebody changed the object meanwhile; the watch brings the new version, this is the belt to it.
-                self._queue.add_later(name, 1.0, Urgency.CHANGE)
+                self._queue.add_later(name, 1.0, min(self._retried(name), Urgency.CHANGE))
                 return "conflict"
             case ForeignRecord() if not uid:
                 log.error("tombstone is not ours", error=str(error))
@@ -183,9 +184,9 @@ class TenantController:
             case _:
                 # A defect of ours with one tenant must not stop the others: it is told, counted and tried again.
                 log.error("reconcile broke", exc_info=error)
-                self._queue.retry(name)
+                self._queue.retry(name, urgency=self._retried(name))
                 return "defect"
-        self._queue.retry(name)
+        self._queue.retry(name, at_least=retry_after(error), urgency=self._retried(name))
         return "api-error"
 
     async def _reconcile(self, name: str, seen: Seen) -> str:
@@ -286,7 +287,7 @@ class TenantController:
             pause = min(outcome.recheck or longest, longest)
             self._queue.add_later(name, pause * (0.9 + 0.2 * self._jitter()))
         else:
-            self._queue.retry(name, at_least=outcome.not_before)
+            self._queue.retry(name, at_least=outcome.not_before, urgency=self._retried(name))
 
     # -- what other tenants notice -----------------------------------------------
 
@@ -361,14 +362,6 @@ class TenantController:
         await self._records.write(record)
         self._queue.add(key_of(record.slug), Urgency.LOCK)
 
-    async def forget(self, slug: str) -> None:
-        """Remove the record of a purged tenant."""
-        await self._records.remove(slug)
-
-
-KNOWN = (Superseded, ForeignRecord, httpx2.HTTPError)
-"""What a reconcile may come to without a defect of ours; ApiError is an HTTPError."""
-
 
 class Keeper:
     """The writes to the API server that one reconcile may need, bound to its Tenant: a later one of the same name is
@@ -397,23 +390,6 @@ class Keeper:
     async def keep(self, record: Record) -> None:
         """Write a record."""
         await self._controller.keep(self._name, self._uid, record)
-
-    async def forget(self) -> None:
-        """Remove the record of this Tenant's slug."""
-        await self._controller.forget(self._name)
-
-
-def cause(error: BaseException) -> BaseException:
-    """What is behind the groups that parallel work wraps its errors in: a defect if there is one, else the first."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    causes = [cause(inner) for inner in error.exceptions]
-    return next((found for found in causes if not isinstance(found, KNOWN)), causes[0])
-
-
-def as_json(status: TenantStatus) -> dict[str, Any]:
-    """The status as the API server would show it: lists, not tuples, or every comparison would find a difference."""
-    return dict(msgspec.json.decode(msgspec.json.encode(status)))
 
 
 def _urgency(seen: Seen, *, listed: bool) -> Urgency:

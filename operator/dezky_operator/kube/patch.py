@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from dezky_operator.crd.tenant import TenantStatus
+
 Json = Mapping[str, Any]
 
 
@@ -20,3 +24,8 @@ def merge_patch(old: Json, new: Json) -> dict[str, Any]:
         elif value != old[key]:
             patch[key] = value
     return patch
+
+
+def as_json(status: TenantStatus) -> dict[str, Any]:
+    """The status as the API server would show it: lists, not tuples, or every comparison would find a difference."""
+    return dict(msgspec.json.decode(msgspec.json.encode(status)))

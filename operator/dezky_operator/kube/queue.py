@@ -77,13 +77,16 @@ class WorkQueue:
             self._changed.set()
         self._measure()
 
-    def retry(self, key: str, *, at_least: float = 0.0) -> float:
-        """Have a failed ``key`` worked on again after its backoff (doubling, half of it random); returns the delay."""
+    def retry(self, key: str, *, at_least: float = 0.0, urgency: Urgency = Urgency.ROUTINE) -> float:
+        """Have a failed ``key`` worked on again after its backoff (doubling, half of it random); returns the delay.
+
+        ``urgency`` is what it has then: a lock that failed once is a lock all the same.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         longest = min(self._first * 2.0 ** min(failures, 30), self._longest)
         delay = max(longest * (0.5 + 0.5 * self._jitter()), at_least)
-        self.add_later(key, delay)
+        self.add_later(key, delay, urgency)
         return delay
 
     def forget(self, key: str) -> None:

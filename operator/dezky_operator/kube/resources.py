@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx2
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_global_resource
 
@@ -19,3 +20,11 @@ TenantResource = create_global_resource(GROUP, VERSION, "Tenant", "tenants")
 def is_status(error: ApiError, code: int) -> bool:
     """Whether the API server answered with this HTTP status."""
     return error.status.code == code
+
+
+def retry_after(error: BaseException) -> float:
+    """Seconds the API server asks to wait with a 429; 0 when it does not say."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return 0.0
+    told = error.response.headers.get("Retry-After", "") if error.response is not None else ""
+    return float(told) if told.isdigit() else 0.0

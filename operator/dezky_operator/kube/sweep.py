@@ -12,6 +12,7 @@ import structlog
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.tombstones import key_of
+from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.sweep import Subject, Sweep
 from dezky_operator.tenant.world import World
 
@@ -23,7 +24,7 @@ AGAIN = 0.5
 class FleetSweep:
     """Sweeps for ever."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
         self,
         sweep: Sweep,
         *,
@@ -31,13 +32,14 @@ class FleetSweep:
         world: Callable[[], World],
         cache: TenantCache,
         queue: WorkQueue,
+        metrics: Metrics,
         interval: float,
         jitter: Callable[[], float],
     ) -> None:
         """``listed`` gives every Tenant's name past the watch; ``world`` leaves nobody out; ``jitter`` in 0..1."""
         self._sweep, self._listed, self._world = sweep, listed, world
         self._cache, self._queue = cache, queue
-        self._interval, self._jitter = interval, jitter
+        self._metrics, self._interval, self._jitter = metrics, interval, jitter
         self.done = 0
         """Sweeps so far."""
 
@@ -61,6 +63,8 @@ class FleetSweep:
             log.info("drift suspected", tenant=subject.tenant.name, steps=steps[:10], count=len(steps))
             self._queue.add(_key(subject), Urgency.LOCK if subject.locked else Urgency.ROUTINE)
         self.done += 1
+        self._metrics.sweeps.inc()
+        self._metrics.sweep_seconds.set(time.monotonic() - began)
         log.info(
             "fleet swept",
             looked_at=found.looked_at,

@@ -96,7 +96,7 @@ class TombstoneController:
             log.info("told", reason=notice.reason, text=notice.message)
             await self._around.events.post_about_record(self._around.records.namespace, name_of(slug), kept.uid, notice)
         if not rest.settled:
-            queue.retry(key)
+            queue.retry(key, urgency=Urgency.LOCK)
             return "unsettled"
         queue.forget(key)
         pause = rest.again if rest.again is not None else self._around.settings.reconcile.full_look_seconds

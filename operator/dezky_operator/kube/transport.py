@@ -13,6 +13,7 @@ from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
 
+from dezky_operator.integrations.connection import SENDING
 from dezky_operator.kube.lease import Fence
 from dezky_operator.telemetry.metrics import Metrics
 
@@ -45,15 +46,25 @@ class FencedTransport(httpx2.AsyncBaseTransport):
         return await self._within_the_fence(request)
 
     async def _within_the_fence(self, request: httpx2.Request) -> httpx2.Response:
-        left = self._fence.remaining()
-        if left <= 0:
-            raise NotTheWriter("this process does not hold the Lease, so it writes nothing")
+        left = self._left()
+        request.extensions = {**request.extensions, "trace": self._last_look}
         try:
             # httpx2's own timeouts count connecting, sending and waiting each by itself.
             async with asyncio.timeout(min(left, LONGEST)):
                 return await self._inner.handle_async_request(request)
         except TimeoutError as error:
             raise httpx2.ReadTimeout("the API server did not answer in time", request=request) from error
+
+    async def _last_look(self, event: str, _: object) -> None:
+        if event in SENDING:
+            self._left()
+
+    def _left(self) -> float:
+        """Seconds in which a write may be on the wire. Raises NotTheWriter."""
+        left = self._fence.remaining()
+        if left <= 0:
+            raise NotTheWriter("this process does not hold the Lease, so it writes nothing")
+        return left
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -74,6 +74,10 @@ class Metrics:
             ["name"],
             registry=self.registry,
         )
+        self.sweeps = Counter("dezky_sweeps", "Sweeps over the whole fleet.", registry=self.registry)
+        self.sweep_seconds = Gauge(
+            "dezky_sweep_seconds", "How long the last sweep over the whole fleet took.", registry=self.registry
+        )
         self.circuit_open = Gauge(
             "dezky_circuit_open",
             "1 while a system that failed again and again is left alone.",

@@ -7,6 +7,7 @@ receipt is inconclusive, and then nobody claims that the tenant is locked out.
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable, Iterable
 
@@ -34,6 +35,8 @@ class Proofs:
         self._canary, self._waiting, self._clock = canary, waiting, clock
         self._rehearsed: dict[uuid.UUID, Rehearsal] = {}
         self._takes = 0.0
+        self._crowded = self._asked = -math.inf
+        """Since when locks wait without a pause, and when that was last looked at."""
 
     async def control(self, intent: TenantIntent) -> None:
         """Sign the canary in everywhere, before the first lock step. Once for each suspension."""
@@ -45,7 +48,7 @@ class Proofs:
             log.warning("no control", system=system, reason=why)
 
     async def _rehearsal(self, intent: TenantIntent) -> Rehearsal:
-        if self._waiting() * self._takes > LOCKS_WITHIN:
+        if self._crowd():
             return _none("Too many tenants were suspended at once: the locks came first.")
         begun = self._clock()
         try:
@@ -56,6 +59,14 @@ class Proofs:
         finally:
             # The newest counts a quarter: one slow answer is no reason to give up the proof of hundreds.
             self._takes += (self._clock() - begun - self._takes) / 4
+
+    def _crowd(self) -> bool:
+        """Whether controls for all who wait, after the time they have waited already, would take too long."""
+        now, waiting = self._clock(), self._waiting()
+        if not waiting or now - self._asked > LOCKS_WITHIN:
+            self._crowded = now
+        self._asked = now
+        return now - self._crowded + waiting * self._takes > LOCKS_WITHIN
 
     async def receipts(
         self, intent: TenantIntent, suspension: SuspensionStatus, locked: Iterable[System], *, at: str

@@ -6,7 +6,9 @@ Terminating for a retention time. Time alone destroys nothing: two clocks must a
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -125,10 +127,14 @@ class Retention:
         purge: PurgeSettings,
         audit: AuditHook,
         brake: MassDeletion,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rounds, self._proofs = rounds, proofs
+        """``clock`` in seconds, one that nobody can set."""
+        self._rounds, self._proofs, self._clock = rounds, proofs, clock
         self._deletion, self._purge, self._audit, self._brake = deletion, purge, audit, brake
         self._due_since: dict[str, float] = {}
+        self._graced: dict[str, tuple[str, float]] = {}
+        """By slug: which deletion was first seen when."""
 
     async def reconcile(  # noqa: PLR0911 - one exit for each case
         self, record: Record, wishes: Wishes, world: World, undertaker: Undertaker
@@ -284,8 +290,16 @@ class Retention:
         if record.purge_confirmed or record.deleted_at is None or not self._untouched(record):
             return None
         begins = time_of(record.deleted_at) + timedelta(seconds=self._deletion.grace_seconds)
-        left_over = (begins - self._rounds.now()).total_seconds()
+        left_over = min((begins - self._rounds.now()).total_seconds(), self._graced_for(record.slug, record.deleted_at))
         return left_over if left_over > 0 else None
+
+    def _graced_for(self, slug: str, deleted_at: str) -> float:
+        """Seconds until it waited here long enough: the deletion's time is the API server's, and a clock of ours that
+        lags behind must not hold up a lock.
+        """
+        if self._graced.get(slug, ("", 0.0))[0] != deleted_at:
+            self._graced[slug] = (deleted_at, self._clock())
+        return self._graced[slug][1] + self._deletion.grace_seconds - self._clock()
 
     def _untouched(self, record: Record) -> bool:
         return record.suspension is None or record.suspension.locked_at is None

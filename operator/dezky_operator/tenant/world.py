@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
@@ -20,7 +21,7 @@ from dezky_operator.tenant.credentials import KeptSecret
 from dezky_operator.tenant.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """What is known beyond the Tenant itself: the other Tenants, and the records of those that are gone."""
 
@@ -31,14 +32,18 @@ class World:
 
     def record_of(self, slug: str) -> Record | None:
         """The record of a slug."""
-        return next((record for record in self.records if record.slug == slug), None)
+        return self._by_slug.get(slug)
+
+    @cached_property
+    def _by_slug(self) -> dict[str, Record]:
+        return {record.slug: record for record in self.records}
 
     def id_of(self, other: Tenant) -> uuid.UUID:
         """The tenantId of another living Tenant."""
         record = self.record_of(other.name)
         if record is not None and record.restored_uid == other.metadata.uid:
             return uuid.UUID(record.tenant_id)
-        return tenant_id_of(self.installation_id, other.metadata.uid)
+        return _own_id(self.installation_id, other.metadata.uid)
 
     def held_by(self) -> dict[str, str]:
         """Slugs by tenant id, of every other living or retained tenant."""
@@ -49,7 +54,7 @@ class World:
         """The ownership marks of these other Tenants."""
         return frozenset(f"dezky:{self.installation_id}:{self.id_of(tenant)}" for tenant in tenants)
 
-    @property
+    @cached_property
     def present(self) -> tuple[Tenant, ...]:
         """The others that nobody has deleted."""
         return tuple(other for other in self.others if not other.metadata.deletion_timestamp)
@@ -68,6 +73,12 @@ class World:
         )
 
 
+@lru_cache(maxsize=100_000)
+def _own_id(installation_id: str, uid: str) -> uuid.UUID:
+    """Asked for every other tenant at every reconcile: computed each time it would cost more than the reconcile."""
+    return tenant_id_of(installation_id, uid)
+
+
 class Keeper(Protocol):
     """The writes to the API server that a reconcile of a Tenant may need."""
 
@@ -82,9 +93,6 @@ class Keeper(Protocol):
 
     async def keep(self, record: Record) -> None:
         """Write a record."""
-
-    async def forget(self) -> None:
-        """Remove the record of this slug."""
 
     async def mass_deletion(self) -> str | None:
         """Why deletions must wait for a person now: too many at once, or the whole resource is going. None: go on."""

@@ -36,6 +36,8 @@ from dezky_operator.integrations.intent import Member, TenantIntent
 
 AT_ONCE = 20
 """Applications asked for side by side."""
+BREATH = 250
+"""Objects gone through before everything else in the process gets its turn: some milliseconds."""
 BY_KEY = {"ordering": "pk"}
 """The order of every list: rows that come or go meanwhile must not push others over the edge of a page."""
 S = TypeVar("S", bound=msgspec.Struct)
@@ -143,11 +145,11 @@ async def survey(client: AuthentikClient, named: Collection[Named], *, turn: int
     Raises IntegrationError.
     """
     lean = Lean()
-    groups = lean.all(await client.find("/core/groups/", Group, op="group.list", include_users="false", **BY_KEY))
-    providers = lean.all(await client.find("/providers/oauth2/", Provider, op="provider.list", **BY_KEY))
-    bindings = lean.all(await client.find("/policies/bindings/", Binding, op="binding.list", **BY_KEY))
-    brands = lean.all(await client.find("/core/brands/", Brand, op="brand.list", ordering="domain"))
-    users = lean.all(await client.find("/core/users/", User, op="user.list", include_groups="true", **BY_KEY))
+    groups = await lean.all(await client.find("/core/groups/", Group, op="group.list", include_users="false", **BY_KEY))
+    providers = await lean.all(await client.find("/providers/oauth2/", Provider, op="provider.list", **BY_KEY))
+    bindings = await lean.all(await client.find("/policies/bindings/", Binding, op="binding.list", **BY_KEY))
+    brands = await lean.all(await client.find("/core/brands/", Brand, op="brand.list", ordering="domain"))
+    users = await lean.all(await client.find("/core/users/", User, op="user.list", include_groups="true", **BY_KEY))
     users.sort(key=lambda user: user.pk)
     fleet = AuthentikFleet(
         groups={found.pk: found for found in groups},
@@ -174,9 +176,11 @@ class Lean:
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
-    def all(self, found: list[S]) -> list[S]:
+    async def all(self, found: list[S]) -> list[S]:
         """The objects, one by one put in place of the others; no client secret is kept."""
         for number, one in enumerate(found):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
             fields = {name: self._one(getattr(one, name)) for name in one.__struct_fields__}
             if "client_secret" in fields:
                 fields["client_secret"] = ""

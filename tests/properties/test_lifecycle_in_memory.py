@@ -1,0 +1,28 @@
+"""Whatever happens to two tenants, in whatever order: it ends in sync, and nothing foreign was changed. In memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.properties.machine import FULL, Lifecycle, profile
+from tests.properties.memory import Memory, memory
+
+EXAMPLES, STEPS = (200, 40) if FULL else (12, 25)
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Memory]:
+    with memory() as found:
+        yield found
+
+
+@pytest.mark.timeout(3600)
+def test_whatever_happens_it_ends_in_sync_with_nothing_foreign_changed(ground: Memory) -> None:
+    class InMemory(Lifecycle):
+        pass
+
+    InMemory.ground = ground
+    run_state_machine_as_test(InMemory, settings=profile(examples=EXAMPLES, steps=STEPS))  # type: ignore[no-untyped-call]
