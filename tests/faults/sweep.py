@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Secret
 
 from tests.apiserver import ApiServer
@@ -186,9 +187,9 @@ class Sweep:
         await self._api.clear(apart=(strangers.NEIGHBOUR,))
         self._site.workspace.restore(prepared.outside)
         for record in prepared.records:
-            await self._api.create(ConfigMap.from_dict(_anew(record)))
+            await self._api.create(ConfigMap(metadata=_anew(record), data=record["data"]))
         for secret in prepared.secrets:
-            await self._api.create(Secret.from_dict(_anew(secret)))
+            await self._api.create(Secret(metadata=_anew(secret), data=secret["data"]))
 
     async def _told(self) -> list[Manifest]:
         """The Tenants, and what the tombstones say."""
@@ -205,7 +206,12 @@ class Sweep:
         return await picture(self._site.workspace, self._api, apart=self._strangers.keys())
 
 
-def _anew(item: Manifest) -> Manifest:
-    """An object of the API server, to be created again."""
-    kept = {"name", "namespace", "labels", "annotations", "finalizers"}
-    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key in kept}}
+def _anew(item: Manifest) -> ObjectMeta:
+    """Whose an object of the API server is, for one that takes its place."""
+    metadata = item["metadata"]
+    return ObjectMeta(
+        name=metadata["name"],
+        labels=metadata.get("labels"),
+        annotations=metadata.get("annotations"),
+        finalizers=metadata.get("finalizers"),
+    )

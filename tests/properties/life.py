@@ -56,7 +56,7 @@ class Office:
     mail_key: str
     ocis_secret: Callable[[], Awaitable[ClientSecret]]
     clock: Clock
-    """The breakers' clock: a test lets their pauses pass."""
+    """Of the breakers and of the sign-in for OCIS: a test lets their pauses pass."""
 
     @classmethod
     async def open(cls, stack: AsyncExitStack) -> Self:
@@ -86,7 +86,7 @@ class Office:
                 issuer=issuer,
                 client_id="dezky-ocis",
                 secret=self.ocis_secret,
-                clock=time.monotonic,
+                clock=self.clock,
             ),
         }
         return Connection(

@@ -38,12 +38,12 @@ class FencedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``. Raises NotTheWriter."""
         if request.method in READS:
-            return await self._inner.handle_async_request(request)
+            return await _readable(await self._inner.handle_async_request(request))
         what = resource_of(request.url.path)
         self._metrics.kube_writes.labels(what).inc()
         if what == "leases":
-            return await self._inner.handle_async_request(request)
-        return await self._within_the_fence(request)
+            return await _readable(await self._inner.handle_async_request(request))
+        return await _readable(await self._within_the_fence(request))
 
     async def _within_the_fence(self, request: httpx2.Request) -> httpx2.Response:
         left = self._left()
@@ -69,6 +69,22 @@ class FencedTransport(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+
+async def _readable(answer: httpx2.Response) -> httpx2.Response:
+    """An error as lightkube understands it: one that comes from something in between may have no type, or a wrong one,
+    and lightkube breaks at that.
+    """
+    if answer.status_code >= 400 and not _is_status(await answer.aread()):
+        answer.headers["Content-Type"] = "text/plain"
+    return answer
+
+
+def _is_status(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def resource_of(path: str) -> str:

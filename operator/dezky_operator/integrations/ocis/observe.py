@@ -62,21 +62,20 @@ def space_ids(intent: TenantIntent) -> dict[str, str]:
 
 async def observe(client: Reads, intent: TenantIntent) -> Observed:
     """Look for the group by name and for every space by its id: names and aliases of spaces are not unique."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            operator = tasks.create_task(client.own_id())
-            group = tasks.create_task(client.group(intent.users_group))
-            drives = {key: tasks.create_task(client.drive(found)) for key, found in space_ids(intent).items()}
-    except ExceptionGroup as failed:
-        # One reason is enough, and by then the other reads are over: a refused credential is not sent any more.
-        raise failed.exceptions[0] from None
+    operator = asyncio.create_task(client.own_id())
+    group = asyncio.create_task(client.group(intent.users_group))
+    drives = {key: asyncio.create_task(client.drive(found)) for key, found in space_ids(intent).items()}
+    # All of them end before the first failure is told. Cancelled by a read that is held back, the one request that may
+    # try a system left alone would never be sent; and a refused credential is not sent any more afterwards.
+    await asyncio.gather(operator, group, *drives.values(), return_exceptions=True)
+    owner, members = operator.result(), group.result()
+    found = {key: drive for key, task in drives.items() if (drive := task.result()) is not None}
     personal, users, closed = await asyncio.gather(
         _personal(client, intent, elsewhere=False), _users(client, intent), _closed(client, intent)
     )
-    found = {key: drive for key, task in drives.items() if (drive := task.result()) is not None}
     return Observed(
-        operator=operator.result(),
-        group=group.result(),
+        operator=owner,
+        group=members,
         drives={key: drive for key, drive in found.items() if may_use(intent, key, drive)},
         foreign={key: drive for key, drive in found.items() if not may_use(intent, key, drive)},
         personal=personal,
