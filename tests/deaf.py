@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -33,9 +34,15 @@ class Listener:
         self._upstream = upstream
         self.deaf = self.turned_away = False
         self.hidden: set[str] = set()
+        self._streams: set[aiohttp.ClientResponse] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on; of kopf's, only what it may hear comes back."""
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handlers.discard)
         kopf = "kopf" in request.headers.get("User-Agent", "")
         if kopf and self.turned_away:
             return web.json_response({"kind": "Status", "code": 401}, status=401)
@@ -47,37 +54,47 @@ class Listener:
             data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
-            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
             watched = kopf and request.path == TENANTS
-            if watched and "watch" not in request.query:
-                return web.json_response(self._audible(await answer.json()), status=answer.status)
-            await passed.prepare(request)
-            try:
-                async for line in answer.content:
-                    if kopf and self.turned_away:
-                        return passed
-                    if not (watched and self._unheard(line)):
-                        await passed.write(line)
-            except ConnectionError:
-                return passed  # the client is gone
-            finally:
-                _cut(answer)
-            return passed
+            if "watch" in request.query:
+                return await self._stream(request, answer, watched=watched)
+            body = await answer.read()
+            if watched:
+                body = self._audible(body)
+            return web.Response(status=answer.status, body=body, content_type=answer.content_type)
 
-    def _audible(self, listed: dict[str, list[dict[str, dict[str, str]]]]) -> object:
-        return {
-            **listed, "items": [item for item in listed["items"] if item["metadata"]["name"] not in self.hidden]
-        }  # fmt: skip
+    async def end(self) -> None:
+        """End every stream, and wait for what is being answered."""
+        for stream in self._streams:
+            # TLS would wait for the API server's farewell, which comes when nobody waits any more.
+            if stream.connection is not None and stream.connection.transport is not None:
+                stream.connection.transport.abort()
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=10.0)
+
+    async def _stream(
+        self, request: web.Request, answer: aiohttp.ClientResponse, *, watched: bool
+    ) -> web.StreamResponse:
+        passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+        self._streams.add(answer)
+        try:
+            await passed.prepare(request)
+            async for line in answer.content:
+                if watched and self.turned_away:
+                    break
+                if not (watched and self._unheard(line)):
+                    await passed.write(line)
+        except (ConnectionError, aiohttp.ClientError):
+            return passed  # one of both is gone
+        return passed
+
+    def _audible(self, body: bytes) -> bytes:
+        listed = json.loads(body)
+        items = [item for item in listed["items"] if item["metadata"]["name"] not in self.hidden]
+        return json.dumps({**listed, "items": items}).encode()
 
     def _unheard(self, line: bytes) -> bool:
         event = json.loads(line)
         return self.deaf or event["object"].get("metadata", {}).get("name") in self.hidden
-
-
-def _cut(answer: aiohttp.ClientResponse) -> None:
-    """End a stream for good: TLS would wait for the API server's farewell, which comes when nobody waits any more."""
-    if answer.connection is not None and answer.connection.transport is not None:
-        answer.connection.transport.abort()
 
 
 @asynccontextmanager
@@ -91,8 +108,7 @@ async def listener(config: SingleConfig, folder: Path) -> AsyncIterator[tuple[Li
         found = Listener(upstream)
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_route("*", "/{path:.*}", found.answer)
-        # Without it the handler of a stream that kopf left would wait for the next event of a closed connection.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -100,4 +116,5 @@ async def listener(config: SingleConfig, folder: Path) -> AsyncIterator[tuple[Li
         try:
             yield found, cluster_config(str(path))
         finally:
+            await found.end()
             await runner.cleanup()

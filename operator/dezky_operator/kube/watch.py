@@ -20,6 +20,9 @@ from lightkube.config.kubeconfig import SingleConfig
 from dezky_operator.kube.resources import GROUP, VERSION
 
 log = structlog.get_logger(__name__)
+FAREWELL = 0.25
+"""Seconds in which TLS connections take their leave of the API server; aiohttp does not wait, and their sockets would
+be left open behind the loop (aiohttp, "Graceful shutdown")."""
 Sink = Callable[[str, dict[str, Any]], None]
 """Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" when listed) and the object."""
 
@@ -75,6 +78,7 @@ class EventSource:
             self._over = True
             # A thread of kopf's waits for the flag, and the end of this loop for that thread: it would never come.
             self._stop.set()
+            await asyncio.sleep(FAREWELL)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
