@@ -20,8 +20,9 @@ from lightkube.config.kubeconfig import SingleConfig
 from dezky_operator.kube.resources import GROUP, VERSION
 
 log = structlog.get_logger(__name__)
-CLOSING = 0.25
-"""Seconds between the end of the watch and that of its loop."""
+FAREWELL = 0.25
+"""Seconds in which TLS connections take their leave of the API server; aiohttp does not wait, and their sockets would
+be left open behind the loop (aiohttp, "Graceful shutdown")."""
 Sink = Callable[[str, dict[str, Any]], None]
 """Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" when listed) and the object."""
 
@@ -77,8 +78,7 @@ class EventSource:
             self._over = True
             # A thread of kopf's waits for the flag, and the end of this loop for that thread: it would never come.
             self._stop.set()
-            # kopf's sessions are closed by now, but aiohttp ends their TLS connections only a moment later.
-            await asyncio.sleep(CLOSING)
+            await asyncio.sleep(FAREWELL)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
