@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
-.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-real bench up down tools clean prerequisites
+.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-properties test-properties-full test-real bench up down tools clean prerequisites
 
 demo: tools ## two tenants from nothing to Ready, and everything down again
 	@$(BIN)/python -m tests.demo
@@ -19,7 +19,7 @@ up: tools ## the same, left running
 down: ## stop what `make up` left running
 	@$(BIN)/python -m tests.demo down
 
-test: lint test-unit test-integration test-acceptance test-faults ## what CI runs
+test: lint test-unit test-integration test-acceptance test-faults test-properties ## what CI runs
 
 lint: $(STAMP)
 	@echo "lint: style, types, layers"
@@ -44,12 +44,20 @@ test-acceptance: $(STAMP)
 	@$(STANDINS) $(PYTEST) tests/acceptance
 
 test-faults: tools
-	@echo "test-faults: the process ends at every write, in memory at all of them, by SIGKILL at 20"
+	@echo "test-faults: the process ends at writes, in memory at most of them, by SIGKILL at 20 and wherever a purge destroys"
 	@$(BIN)/python -m tests.faults --durations=6
 
-test-faults-full: tools ## every one of them by SIGKILL too; about ten minutes
+test-faults-full: tools ## every one of them in memory and by SIGKILL; a quarter of an hour
 	@echo "test-faults-full: the process ends at every write, in memory and by SIGKILL"
-	@DEZKY_FAULTS_SIGKILL_ALL=1 $(BIN)/python -m tests.faults --durations=6
+	@DEZKY_FAULTS_ALL=1 $(BIN)/python -m tests.faults --durations=6
+
+test-properties: tools
+	@echo "test-properties: whatever happens to two tenants, the same steps in every run; one that fails is printed, shrunk"
+	@$(PYTEST) tests/properties --durations=3
+
+test-properties-full: tools ## thousands of other steps in memory, 300 on the API server; about an hour
+	@echo "test-properties-full: other steps in every run"
+	@DEZKY_PROPERTIES=full $(PYTEST) tests/properties --durations=3
 
 test-real: $(STAMP) ## the same against real servers, named by DEZKY_TEST_*_URL
 	@$(PYTEST) tests/acceptance

@@ -11,7 +11,9 @@ import pytest
 from dezky_operator.config import LogSettings
 from dezky_operator.telemetry import logging as telemetry
 from tests.controlplane.cluster import Cluster
-from tests.faults.sweep import Sweep
+
+pytest.register_assert_rewrite("tests.faults.ends", "tests.faults.receipts")
+from tests.faults.sweep import Sweep  # noqa: E402 - its assertions are told in words only when they are known before
 
 
 @pytest.fixture(scope="session")

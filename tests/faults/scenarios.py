@@ -138,5 +138,3 @@ SCENARIOS = {
         change=in_turn(deleted(), applied(kept_as("Retain"))),
     ),
 }
-PURGES = ("purge", "purge from the tombstone")
-"""What can not be undone: here every point is met by a real SIGKILL."""

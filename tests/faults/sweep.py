@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Self
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Secret
 
+from dezky_operator.tenant.record import RecordState
 from tests.apiserver import ApiServer
 from tests.builders import Manifest
 from tests.controlplane.cluster import Cluster
@@ -48,7 +49,13 @@ class Course:
     @property
     def points(self) -> list[Point]:
         """Every write in both forms."""
-        return [Point(write, done) for write in self.writes for done in (False, True)]
+        return _both(self.writes)
+
+    @property
+    def destroying(self) -> list[Point]:
+        """Those from where the tombstone says that it can not be restored any more."""
+        begins = (number for number, write in enumerate(self.writes) if write.what.endswith(f" {RecordState.PURGING}"))
+        return _both(self.writes[next(begins, len(self.writes)) :])
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,10 @@ class Sweep:
         if scenario.end is not None:
             await scenario.end(self._site.workspace, self._api)
         return await picture(self._site.workspace, self._api, apart=self._strangers.keys())
+
+
+def _both(writes: Sequence[Write]) -> list[Point]:
+    return [Point(write, done) for write in writes for done in (False, True)]
 
 
 def _anew(item: Manifest) -> ObjectMeta:

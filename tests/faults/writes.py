@@ -17,6 +17,7 @@ from enum import StrEnum
 import httpx2
 
 from dezky_operator.integrations.steps import System
+from dezky_operator.kube.resources import LABEL_STATE
 
 READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT"})
 
@@ -136,11 +137,19 @@ def sets(names: Iterable[str]) -> list[str]:
 def _described(place: Place, request: httpx2.Request) -> tuple[Place, list[str]]:
     method, path = request.method, request.url.path
     if place is Place.KUBERNETES:
-        return kubernetes_writes(method, path)
+        found, writes = kubernetes_writes(method, path)
+        return found, [f"{what}{_state(request)}" for what in writes]
     if place is Place.STALWART:
         calls = json.loads(request.content)["methodCalls"] if request.content else []
         return place, sets(name for name, *_ in calls)
     return place, [] if method in READS or _signs_in(place, path) else [f"{method} {path}"]
+
+
+def _state(request: httpx2.Request) -> str:
+    """What state a write puts a tombstone into, for a person, and to know from where on something is destroyed."""
+    metadata = json.loads(request.content or b"{}").get("metadata") or {}
+    state = (metadata.get("labels") or {}).get(LABEL_STATE)
+    return f" {state}" if state else ""
 
 
 def _signs_in(place: Place, path: str) -> bool:

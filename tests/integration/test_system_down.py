@@ -40,7 +40,7 @@ async def site(cluster: Cluster) -> AsyncIterator[Site]:
 
 
 async def opened(site: Site) -> None:
-    """acme and beta are ready; then OCIS is down, and four more can not be made there until its circuit opens."""
+    """Acme and beta are ready; then OCIS is down, and four more can not be made there until its circuit opens."""
     await site.start()
     await site.apply(named("acme"), named("beta"))
     await site.ready("acme")
@@ -48,12 +48,15 @@ async def opened(site: Site) -> None:
     site.workspace.ocis.faults.append(OCIS_DOWN)
     await site.apply(*(named(f"new{number}") for number in range(4)))
     await site.until(lambda: is_open(site, "ocis"), "the circuit opens")
+    for number in range(4):
+        await site.wait(f"new{number}", "FilesReady", "Unknown", "Unreachable")
+    # What was on its way when it opened has come back by then.
+    await site.until(lambda: held_back(site, "ocis") >= 12, "tenants are held back")
 
 
 async def test_what_is_held_back_is_counted_and_does_not_arrive(site: Site) -> None:
     await opened(site)
-    await site.wait("new0", "FilesReady", "False", "SystemUnavailable")
-    await site.until(lambda: held_back(site, "ocis") >= 1, "something is held back")
+    await site.wait("new0", "FilesReady", "Unknown", "Unreachable")
     arrived, before = len(site.workspace.ocis.calls), held_back(site, "ocis")
     await site.until(lambda: held_back(site, "ocis") >= before + 20, "tenants are tried again and again")
     assert len(site.workspace.ocis.calls) == arrived, "none of those tries reached OCIS"
@@ -67,8 +70,10 @@ async def test_a_failure_that_goes_on_writes_no_status_again(site: Site) -> None
     """The sentence of the pause is that of the failure: a status that told of the pause would change with each try."""
     await opened(site)
     for number in range(4):
-        await site.wait(f"new{number}", "FilesReady", "False", "SystemUnavailable")
-    await site.until(lambda: held_back(site, "ocis") >= 4, "all are held back")
+        await site.wait(f"new{number}", "IdentityReady", "True")
+        await site.wait(f"new{number}", "MailReady", "True")
+    settled = held_back(site, "ocis") + 12
+    await site.until(lambda: held_back(site, "ocis") >= settled, "what else there was to say is said")
     writes, before = status_writes(site), held_back(site, "ocis")
     await site.until(lambda: held_back(site, "ocis") >= before + 20, "tenants are tried again and again")
     assert status_writes(site) == writes
@@ -81,8 +86,7 @@ async def test_a_suspension_passes_an_open_circuit(site: Site) -> None:
     await site.apply(tenant("acme", admin("anna@acme.test"), suspended()))
     await site.until(lambda: not active(site, "acme"), "sign-in is locked")
     await site.until(lambda: len(site.workspace.ocis.calls) > arrived, "files are tried although their circuit is open")
-    status = await site.wait("acme", "Suspended", "False")
-    assert status["phase"] == "Suspending"
+    await site.wait("acme", "Suspended", "False")
     assert is_open(site, "ocis")
 
 
@@ -117,7 +121,9 @@ async def test_a_lock_is_in_place_where_only_reads_of_others_fail(site: Site) ->
     await site.start()
     await site.apply(named("acme"))
     await site.ready("acme")
-    role = next(one for one in site.workspace.stalwart.objects.by_type["Role"].values() if ":role" in one["description"])
+    role = next(
+        one for one in site.workspace.stalwart.objects.by_type["Role"].values() if ":role" in one["description"]
+    )
     before = dict(role)
     site.workspace.stalwart.faults.append(Fault(match="/jmap", status=503))
     await site.apply(*(named(f"new{number}") for number in range(5)))
@@ -153,7 +159,7 @@ async def test_a_tenant_whose_objects_alone_fail_is_left_alone_alone(cluster: Cl
         site.workspace.authentik.faults.append(Fault(match="acme", status=500))
         await site.apply(named("acme"), named("beta"))
         await site.ready("beta")
-        await site.wait("acme", "IdentityReady", "False")
+        await site.wait("acme", "IdentityReady", "Unknown", "Unreachable")
         await site.until(lambda: held_back(site, "authentik") >= 1, "it is left alone")
         arrived = len([call for call in site.workspace.authentik.calls if "acme" in call.path])
         before = held_back(site, "authentik")

@@ -173,5 +173,3 @@ def nothing_doubled(site: Site) -> None:
     target = store.objects["application"]["dezky-beta"]["pk"]
     assert len([one for one in store.objects["policybinding"].values() if one["target"] == target]) == 2
     assert len([name for name in mail.names if name == "beta.test"]) == 1
-
-

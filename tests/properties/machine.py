@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dezky_operator.crd.tenant import Tenant
 from dezky_operator.tenant.record import Record, RecordState
@@ -46,7 +46,7 @@ class Ground(Protocol):
     """Where the machine runs."""
 
     workspace: Workspace
-    foreign: Mapping[str, str]
+    foreign: dict[str, str]
 
     def reset(self) -> None:
         """As it was after bootstrap, with both tenants ready."""
@@ -121,9 +121,7 @@ CHANGES: tuple[Change, ...] = (
     ("mail", {"mailboxQuota": "1Gi"}),
     ("mail", {"mailboxQuota": "2Gi"}),
     ("admin", {"email": "anna@{}.test", "name": "Anna"}),
-    ("admin", {"email": "otto@{}.test"}),
-    ("admin", {"email": "anna@acme.test"}),
-    ("admin", None),
+    ("admin", {"email": "anna@{}.test", "name": "Anna Berg"}),
     ("brand", {"title": "Brand"}),
     ("brand", None),
     ("driftPolicy", "ReportOnly"),
@@ -150,6 +148,19 @@ class Lifecycle(RuleBasedStateMachine):
         """Slugs whose tombstone may end in a purge: a person confirmed it, or its time is over."""
         self.buried: set[str] = set()
         self.hours = 0
+
+    @initialize(
+        joined=st.sets(st.tuples(people, slugs), min_size=1, max_size=4),
+        begins=st.sampled_from(["open", "suspended", "held", "deleted"]),
+    )
+    def begin(self, joined: set[tuple[str, str]], begins: str) -> None:
+        """Somebody works there already, and one of the two may be locked: what is rare otherwise is often near then."""
+        for name, slug in sorted(joined):
+            self.join(name, slug)
+        self.ground.settle()
+        if begins in BEGINNINGS:
+            BEGINNINGS[begins](self)
+            self._settle()
 
     # -- what people declare ----------------------------------------------------------------
 
@@ -328,6 +339,13 @@ class Lifecycle(RuleBasedStateMachine):
     def _court(self) -> Court:
         ground = self.ground
         return Court(ground.workspace, ground.living(), ground.records(), self.people, ground.foreign)
+
+
+BEGINNINGS: dict[str, Callable[[Lifecycle], None]] = {
+    "suspended": lambda machine: machine.suspend("acme", "Accept"),
+    "held": lambda machine: machine.suspend("acme", "Hold"),
+    "deleted": lambda machine: machine.delete("acme", confirmed=False),
+}
 
 
 def _named(value: Any, slug: str) -> Any:

@@ -60,8 +60,12 @@ class Memory:
     def hours_pass(self, hours: int) -> None:
         self.registry.let_pass(hours)
 
+    def let_pause_pass(self, seconds: float) -> None:
+        """No system is left alone any longer than that."""
+        self._office.clock.ahead += seconds
+
     def restart(self) -> None:
-        self._office.clock.ahead += HOUR
+        self.let_pause_pass(HOUR)
         self.life = Life(self._office, self.registry)
 
     def living(self) -> dict[str, Tenant]:
@@ -71,7 +75,7 @@ class Memory:
         return {slug: one.record for slug, one in self.registry.tombstones.items()}
 
     def look(self, slug: str, interruption: Interruption | None = None) -> None:
-        self._office.clock.ahead += 1.0
+        self.let_pause_pass(1.0)
         self._do(self._look(slug, interruption))
 
     def settle(self) -> None:
@@ -81,7 +85,7 @@ class Memory:
         """
         quiet = 0
         for _ in range(ROUNDS):
-            self._office.clock.ahead += HOUR  # no system is left alone any more
+            self.let_pause_pass(HOUR)
             self.workspace.forget()
             before = self.registry.number
             for slug in SLUGS:

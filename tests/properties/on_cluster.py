@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
+from dezky_operator.crd.conditions import Reason
 from dezky_operator.crd.tenant import Tenant, parse
 from dezky_operator.kube.records import KEY
 from dezky_operator.kube.resources import FINALIZER, TenantResource
@@ -30,6 +31,8 @@ from tests.site import Site
 T = TypeVar("T")
 PATIENCE = 60.0
 QUIET = 2
+DOWN = {Reason.UNREACHABLE, Reason.SYSTEM_UNAVAILABLE, Reason.IDENTITY_DOWN}
+"""What is told of a system that is left alone for a while: nothing is at rest before it was tried again."""
 POLL = 0.02
 
 
@@ -93,7 +96,7 @@ class OnCluster:
             self._do(self._met(interruption))
 
     def settle(self) -> None:
-        """As in memory: until rounds are quiet. A Tenant answers that it was looked at; a tombstone is looked at anyway."""
+        """As in memory: until rounds are quiet. A Tenant answers that it was looked at."""
         self._do(self._settle())
 
     # -- how ------------------------------------------------------------------------------------
@@ -168,7 +171,8 @@ class OnCluster:
             self.workspace.forget()
             before = await self._state()
             await self._round(deadline)
-            still = before == await self._state() and not any(self.workspace.writes().values())
+            after = await self._state()
+            still = before == after and not any(self.workspace.writes().values()) and not await self._waiting()
             quiet = quiet + 1 if still else 0
 
     async def _round(self, deadline: float) -> None:
@@ -176,7 +180,8 @@ class OnCluster:
         asked = {slug: await self._ask(slug) for slug in SLUGS}
         looks = self._looks()
         for slug, token in asked.items():
-            while token is not None and not await self._answered(slug, token) and self._loop.time() < deadline:
+            while token is not None and not await self._answered(slug, token):
+                assert self._loop.time() < deadline, f"{slug} never answered: {await self._api.tenant(slug)}"
                 await asyncio.sleep(POLL)
         waiting = [found for found in await self._api.tombstones() if found["state"] not in {"Restored", "Retained"}]
         if waiting:
@@ -184,9 +189,11 @@ class OnCluster:
 
     async def _answered(self, slug: str, token: str) -> bool:
         tenant = await self._api.tenant(slug)
-        if tenant is None or tenant["metadata"].get("deletionTimestamp"):
+        if tenant is None:
             return True
-        return tenant.get("status", {}).get("lastHandledReconcileAt") == token
+        if tenant["metadata"].get("deletionTimestamp"):
+            return (await self._api.tombstone(slug)).get("state", "Restored") != "Restored"
+        return bool(tenant.get("status", {}).get("lastHandledReconcileAt") == token)
 
     def _looks(self) -> float:
         operator = self.site.operator
@@ -199,10 +206,20 @@ class OnCluster:
         state: dict[str, Any] = {}
         for tenant in await self._api.tenants():
             status = {key: value for key, value in tenant.get("status", {}).items() if key != "lastHandledReconcileAt"}
-            state[tenant["metadata"]["name"]] = [status, tenant["metadata"]["uid"], FINALIZER in str(tenant["metadata"])]
+            state[tenant["metadata"]["name"]] = [
+                status,
+                tenant["metadata"]["uid"],
+                FINALIZER in str(tenant["metadata"]),
+            ]
         for item in await self._api.records():
             state[item["metadata"]["name"]] = item["metadata"]["resourceVersion"]
         return state
+
+    async def _waiting(self) -> bool:
+        """Whether a system is left alone, for a Tenant or a tombstone."""
+        told = [one["reason"] for item in await self._api.tenants() for one in item.get("status", {})["conditions"]]
+        told += [found["blocked"]["reason"] for found in await self._api.tombstones() if found.get("blocked")]
+        return bool(DOWN & set(told))
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         deadline = self._loop.time() + PATIENCE

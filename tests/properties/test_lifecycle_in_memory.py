@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.properties.machine import FULL, Lifecycle, profile
-from tests.properties.memory import Memory, memory
+from tests.properties.memory import Memory
 
 EXAMPLES, STEPS = (200, 40) if FULL else (12, 25)
 
 
-@pytest.fixture(scope="module")
-def ground() -> Iterator[Memory]:
-    with memory() as found:
-        yield found
-
-
 @pytest.mark.timeout(3600)
-def test_whatever_happens_it_ends_in_sync_with_nothing_foreign_changed(ground: Memory) -> None:
+def test_whatever_happens_it_ends_in_sync_with_nothing_foreign_changed(in_memory: Memory) -> None:
     class InMemory(Lifecycle):
         pass
 
-    InMemory.ground = ground
-    run_state_machine_as_test(InMemory, settings=profile(examples=EXAMPLES, steps=STEPS))  # type: ignore[no-untyped-call]
+    InMemory.ground = in_memory
+    run_state_machine_as_test(InMemory, settings=profile(examples=EXAMPLES, steps=STEPS))

@@ -26,4 +26,4 @@ def test_whatever_happens_it_ends_in_sync_with_nothing_foreign_changed(ground: O
         pass
 
     OnApiServer.ground = ground
-    run_state_machine_as_test(OnApiServer, settings=profile(examples=EXAMPLES, steps=STEPS))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(OnApiServer, settings=profile(examples=EXAMPLES, steps=STEPS))

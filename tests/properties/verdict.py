@@ -1,4 +1,4 @@
-"""What must hold: always, and when nothing fails any more and everything was looked at. Asked of the systems themselves."""
+"""What must hold: always, and when nothing fails any more and all was looked at. Asked of the systems themselves."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Court:
         mail = self.workspace.stalwart.objects
         for account in mail.by_type["Account"].values():
             owner = _tenant_of(mail.by_type["Domain"][account["domainId"]]["description"])
-            roles = {_tenant_of(mail.by_type["Role"][key]["description"]) for key in account["roles"].get("roleIds", ())}
+            roles = {
+                _tenant_of(mail.by_type["Role"][key]["description"]) for key in account["roles"].get("roleIds", ())
+            }
             if owner and roles - {owner, ""}:
                 yield str(account["name"])
 
@@ -134,9 +136,8 @@ class Court:
         return bool(others) or any(name in one.as_built.domains for one in self.records.values() if one.standing)
 
     def _buried(self, record: Record) -> None:
-        if record.state in LOCKED:
-            self._locked(record.slug, record.tenant_id)
-        elif record.state is RecordState.RETAINED and record.suspension is not None:
+        suspended = record.state is RecordState.RETAINED and record.suspension is not None
+        if record.state in LOCKED or suspended:
             self._locked(record.slug, record.tenant_id)
         else:
             held_up = record.blocked is not None and record.blocked.reason == "PurgeBlocked"
@@ -205,7 +206,9 @@ class Court:
         assert wanted <= there.keys(), f"{slug} has no {wanted - there.keys()}"
         for alias in wanted:
             assert not there[alias].disabled, f"space {alias} is closed"
-        throttles = [str(one["description"]) for one in self.workspace.stalwart.objects.by_type["MtaInboundThrottle"].values()]
+        throttles = [
+            str(one["description"]) for one in self.workspace.stalwart.objects.by_type["MtaInboundThrottle"].values()
+        ]
         assert not [one for one in throttles if identity in one], f"mail of {slug} is held"
         self._personal_spaces(slug)
 
@@ -245,7 +248,11 @@ class Court:
 
     def _spaces(self, slug: str) -> list[Space]:
         spaces = self.workspace.ocis.store.spaces.values()
-        return [one for one in spaces if one.alias == f"project/dezky-{slug}" or one.alias.startswith(f"project/dezky-{slug}_")]
+        return [
+            one
+            for one in spaces
+            if one.alias == f"project/dezky-{slug}" or one.alias.startswith(f"project/dezky-{slug}_")
+        ]
 
 
 def _proven(slug: str, status: TenantStatus) -> None:

@@ -88,3 +88,12 @@ def test_the_one_try_of_a_system_is_not_spent_on_a_tenant_that_may_not_send() ->
     assert breaker.admit(OTHER) == 0
     breaker.succeeded(OTHER)
     assert breaker.admit(Caller("coral")) == 0
+
+
+def test_a_system_that_fails_for_days_is_still_only_left_alone_for_the_longest_pause() -> None:
+    """Locks go on to fail at it, thousands of times."""
+    clock = Clock()
+    breaker = opened(clock)
+    for _ in range(5000):
+        breaker.failed(LOCK)
+    assert breaker.admit(OTHER) == PAUSE * LONGEST

@@ -36,7 +36,7 @@ class Server:
 async def server() -> AsyncIterator[Server]:
     found = Server()
     listening = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.url = "http://127.0.0.1:{}".format(listening.sockets[0].getsockname()[1])
+    found.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with listening:
         yield found
 

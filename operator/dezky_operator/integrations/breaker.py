@@ -83,7 +83,7 @@ class Circuit:
 
     @property
     def _pause(self) -> float:
-        return self._first * min(2.0 ** max(self._openings - 1, 0), LONGEST)
+        return self._first * min(2.0 ** min(max(self._openings - 1, 0), 30), LONGEST)
 
 
 class Breaker:

@@ -138,8 +138,7 @@ class Connection:
                 answer = await self._attempt(
                     method, path, op=op, write=write, json=json, content=content, params=params, headers=headers
                 )
-            except Unreachable as error:
-                self._failed(error)
+            except Unreachable:
                 if attempt == attempts:
                     raise
             else:
@@ -155,11 +154,13 @@ class Connection:
             self._metrics.requests.labels(self.system, "held-back", "none").inc()
             raise Unreachable(self.system, self._trouble)
 
-    def _failed(self, error: Unreachable) -> None:
-        self._trouble = str(error)
+    def _failed(self, told: str) -> Unreachable:
+        """Count a failure of the system itself; a credential that could not be had is none. Returns what to raise."""
+        self._trouble = told
         if self._breaker.failed(CALLER.get()):
-            log.warning("system left alone for a while", system=self.system, reason=str(error))
+            log.warning("system left alone for a while", system=self.system, reason=told)
         self._metrics.circuit_open.labels(self.system).set(self._breaker.open)
+        return Unreachable(self.system, told)
 
     def _answered(self, answer: httpx2.Response) -> None:
         if answer.status_code >= 500:
@@ -217,9 +218,9 @@ class Connection:
             async with asyncio.timeout(patience):
                 return await self._client.send(request)
         except (httpx2.TimeoutException, TimeoutError) as error:
-            raise Unreachable(self.system, f"{self.system} did not answer in time.") from error
+            raise self._failed(f"{self.system} did not answer in time.") from error
         except httpx2.TransportError as error:
-            raise Unreachable(self.system, f"{self.system} did not answer ({type(error).__name__}).") from error
+            raise self._failed(f"{self.system} did not answer ({type(error).__name__}).") from error
 
     def _patience(self, *, write: bool) -> float:
         """The request timeout: for a write never longer than this process may still write."""
@@ -238,7 +239,7 @@ class Connection:
 
     def _passable(self, answer: httpx2.Response) -> httpx2.Response:
         if answer.status_code in GATEWAY_ERRORS:
-            raise Unreachable(self.system, f"{self.system} is not available (HTTP {answer.status_code}).")
+            raise self._failed(f"{self.system} is not available (HTTP {answer.status_code}).")
         if answer.status_code == 429:
             raise RateLimited(
                 self.system,

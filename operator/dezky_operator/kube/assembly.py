@@ -25,7 +25,7 @@ from dezky_operator.kube.records import RecordBook
 from dezky_operator.kube.secrets import SecretStore
 from dezky_operator.kube.sweep import FleetSweep
 from dezky_operator.kube.systems import Wire, Wiring, connect_canary, connect_clients, connect_systems
-from dezky_operator.kube.tombstones import Surroundings, TombstoneController
+from dezky_operator.kube.tombstones import Surroundings, TombstoneController, slug_of
 from dezky_operator.kube.transport import Wrap, connect
 from dezky_operator.kube.watchdog import PATIENCE, Watchdog
 from dezky_operator.telemetry.metrics import Metrics
@@ -166,6 +166,8 @@ def _queue(frame: Frame) -> WorkQueue:
         clock=CLOCK,
         first_backoff=pace.backoff_first_seconds,
         longest_backoff=pace.backoff_longest_seconds,
+        # A tombstone that is being locked would shut again what its restored Tenant opens meanwhile.
+        turn=slug_of,
     )
 
 

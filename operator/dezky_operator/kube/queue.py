@@ -35,11 +35,16 @@ class WorkQueue:
         first_backoff: float = 1.0,
         longest_backoff: float = 300.0,
         jitter: Callable[[], float] = random.random,
+        turn: Callable[[str], str] = lambda key: key,
     ) -> None:
-        """``clock`` in seconds, as the loop's; ``jitter`` in 0..1; backoffs in seconds."""
+        """``clock`` in seconds, as the loop's; ``jitter`` in 0..1; backoffs in seconds.
+
+        Of keys with the same ``turn`` one is worked on at a time.
+        """
         self._metrics = metrics
         self._clock = clock
         self._first, self._longest, self._jitter = first_backoff, longest_backoff, jitter
+        self._turn = turn
         self._order = itertools.count()
         self._ready: list[tuple[int, int, str]] = []
         self._waiting: dict[str, Urgency] = {}
@@ -137,12 +142,20 @@ class WorkQueue:
         self._measure()
 
     def _pop(self) -> str | None:
-        while self._ready:
-            urgency, _, key = heapq.heappop(self._ready)
-            if self._waiting.get(key) == urgency:
-                del self._waiting[key]
-                return key
-        return None
+        busy, passed = {self._turn(key) for key in self._working}, []
+        try:
+            while self._ready:
+                entry = urgency, _, key = heapq.heappop(self._ready)
+                if self._waiting.get(key) != urgency:
+                    continue
+                if self._turn(key) not in busy:
+                    del self._waiting[key]
+                    return key
+                passed.append(entry)
+            return None
+        finally:
+            for entry in passed:
+                heapq.heappush(self._ready, entry)
 
     def _promote(self) -> None:
         now = self._clock()

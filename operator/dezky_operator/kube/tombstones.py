@@ -35,6 +35,11 @@ def key_of(slug: str) -> str:
     return f"{PREFIX}{slug}"
 
 
+def slug_of(key: str) -> str:
+    """Whose a key of the work queue is: the Tenant's own name, or its tombstone's."""
+    return key.removeprefix(PREFIX)
+
+
 class PurgePace:
     """How many purges an hour may begin that no person confirmed."""
 
