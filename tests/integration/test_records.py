@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from lightkube import AsyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Namespace
+from lightkube.types import PatchType
 
 from dezky_operator.kube.lease import Fence, boottime
-from dezky_operator.kube.records import KEY, ForeignRecord, RecordBook, name_of
+from dezky_operator.kube.records import ANNOTATION_CONFIRM_PURGE, KEY, ForeignRecord, RecordBook, name_of
 from dezky_operator.kube.resources import LABEL_RECORD, LABEL_TENANT, LABEL_TENANT_ID
 from dezky_operator.kube.transport import cluster_config, connect
 from dezky_operator.telemetry.metrics import Metrics
@@ -39,6 +41,11 @@ class Shelf:
         """A ConfigMap of a record's name."""
         metadata = ObjectMeta(name=name_of(slug), namespace=self.namespace, labels=labels)
         await self._client.create(ConfigMap(metadata=metadata, data={KEY: text}))
+
+    async def annotate(self, key: str, value: str) -> None:
+        """What a person does to it."""
+        body = {"metadata": {"annotations": {key: value}}}
+        await self._client.patch(ConfigMap, name_of("acme"), body, namespace=self.namespace, patch_type=PatchType.MERGE)
 
     async def text(self) -> str:
         """What it says."""
@@ -111,3 +118,15 @@ async def test_a_record_is_kept_changed_and_removed(shelf: Shelf) -> None:
     await shelf.book.remove("acme")
     await shelf.book.load()
     assert not shelf.book.all
+
+
+async def test_a_restore_takes_off_what_people_annotated_about_the_deletion_it_undid(shelf: Shelf) -> None:
+    """Else a purge that was confirmed, and prevented by the restore, would come unasked with the next soft delete."""
+    await shelf.book.write(ACME)
+    await shelf.annotate(ANNOTATION_CONFIRM_PURGE, "acme")
+    await shelf.annotate("example.test/note", "stays")
+    await shelf.book.load()
+    again = await shelf.book.write(msgspec.structs.replace(ACME, left=("bob",)))
+    assert again.annotations[ANNOTATION_CONFIRM_PURGE] == "acme"
+    restored = await shelf.book.write(msgspec.structs.replace(ACME, state=RecordState.RESTORED))
+    assert dict(restored.annotations) == {"example.test/note": "stays"}

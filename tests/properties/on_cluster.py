@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
-from dezky_operator.crd.conditions import Reason
 from dezky_operator.crd.tenant import Tenant, parse
 from dezky_operator.kube.records import KEY
 from dezky_operator.kube.resources import FINALIZER, TenantResource
@@ -31,7 +30,7 @@ from tests.site import Site
 T = TypeVar("T")
 PATIENCE = 60.0
 QUIET = 2
-DOWN = {Reason.UNREACHABLE, Reason.SYSTEM_UNAVAILABLE, Reason.IDENTITY_DOWN}
+DOWN = {"Unreachable", "SystemUnavailable", "IdentityDown"}
 """What is told of a system that is left alone for a while: nothing is at rest before it was tried again."""
 POLL = 0.02
 
@@ -192,7 +191,7 @@ class OnCluster:
         if tenant is None:
             return True
         if tenant["metadata"].get("deletionTimestamp"):
-            return (await self._api.tombstone(slug)).get("state", "Restored") != "Restored"
+            return bool((await self._api.tombstone(slug)).get("state", "Restored") != "Restored")
         return bool(tenant.get("status", {}).get("lastHandledReconcileAt") == token)
 
     def _looks(self) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dezky_operator.crd.tenant import Metadata, Tenant, TenantStatus, parse
-from dezky_operator.tenant.record import Record
+from dezky_operator.tenant.record import Record, voids_wishes
 from tests.builders import Manifest
 from tests.fleet import Drawer
 
@@ -117,7 +117,7 @@ class Registry:
         if (old and old.version) != (known and known.version):
             raise Conflict(record.slug)
         self.number += 1
-        annotations = old.annotations if old else frozenset[str]()
+        annotations = frozenset[str]() if old is None or voids_wishes(old.record, record) else old.annotations
         kept = msgspec.json.decode(msgspec.json.encode(record), type=Record)
         self.tombstones[record.slug] = Tombstone(kept, self.number, annotations)
         return self.tombstones[record.slug]

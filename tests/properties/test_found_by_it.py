@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dezky_operator.tenant.record import RecordState
+from tests.properties.machine import first_manifest
 from tests.properties.memory import HOUR, Memory
 from tests.sandbox.standin import Fault
 
@@ -33,3 +35,16 @@ def ready(ground: Memory) -> str:
     found = ground.living()["acme"].status.condition("Ready")
     assert found is not None
     return found.status
+
+
+def test_a_purge_that_was_confirmed_and_undone_by_a_restore_does_not_come_with_the_next_delete(ground: Memory) -> None:
+    ground.delete("acme")
+    ground.look("acme")
+    ground.confirm("acme")
+    ground.apply(first_manifest("acme"))
+    ground.look("acme")
+    assert ground.records()["acme"].state is RecordState.RESTORED
+    ground.delete("acme")
+    for _ in range(4):
+        ground.look("acme")
+    assert ground.records()["acme"].state is RecordState.LOCKED

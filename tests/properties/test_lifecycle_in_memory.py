@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.properties.machine import FULL, Lifecycle, profile
 from tests.properties.memory import Memory
 
-EXAMPLES, STEPS = (200, 40) if FULL else (12, 25)
+EXAMPLES, STEPS = (100, 40) if FULL else (30, 25)
 
 
 @pytest.mark.timeout(3600)

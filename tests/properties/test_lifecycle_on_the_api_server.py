@@ -11,7 +11,7 @@ from tests.controlplane.cluster import Cluster
 from tests.properties.machine import FULL, Lifecycle, profile
 from tests.properties.on_cluster import OnCluster, on_cluster
 
-EXAMPLES, STEPS = (10, 30) if FULL else (3, 20)
+EXAMPLES, STEPS = (11, 30) if FULL else (4, 15)
 
 
 @pytest.fixture(scope="module")

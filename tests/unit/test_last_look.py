@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -66,37 +67,43 @@ class Known:
         return Credential(header="Bearer x", version="1", source="a test")
 
 
-def connection(server: Server, looks: int) -> Connection:
-    return Connection(
-        system=System.OCIS,
-        client=httpx2.AsyncClient(base_url=server.url, trust_env=False),
-        authorizer=Known(),
-        limits=Limits(),
-        fence=fence(looks),
-        metrics=Metrics(),
-    )
+@asynccontextmanager
+async def connection(server: Server, looks: int) -> AsyncIterator[Connection]:
+    async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+        yield Connection(
+            system=System.OCIS,
+            client=client,
+            authorizer=Known(),
+            limits=Limits(),
+            fence=fence(looks),
+            metrics=Metrics(),
+        )
 
 
 async def test_a_write_whose_process_is_frozen_before_the_first_byte_is_not_sent(server: Server) -> None:
     """The fence was open when it was asked for; it is not any more when the connection stands."""
-    with pytest.raises(WriteRefused):
-        await connection(server, looks=1).send("DELETE", "/groups/1", op="group.delete", write=True)
+    async with connection(server, looks=1) as found:
+        with pytest.raises(WriteRefused):
+            await found.send("DELETE", "/groups/1", op="group.delete", write=True)
     assert server.arrived == []
 
 
 async def test_a_write_whose_process_is_frozen_between_head_and_body_is_not_completed(server: Server) -> None:
-    with pytest.raises(WriteRefused):
-        await connection(server, looks=2).send("POST", "/groups", op="group.create", write=True, content=b"{}")
+    async with connection(server, looks=2) as found:
+        with pytest.raises(WriteRefused):
+            await found.send("POST", "/groups", op="group.create", write=True, content=b"{}")
     assert not any(b"{}" in data for data in server.arrived)
 
 
 async def test_a_write_in_time_is_sent_whole(server: Server) -> None:
-    answer = await connection(server, looks=3).send("DELETE", "/groups/1", op="group.delete", write=True)
+    async with connection(server, looks=3) as found:
+        answer = await found.send("DELETE", "/groups/1", op="group.delete", write=True)
     assert answer.status_code == 200
 
 
 async def test_a_read_is_not_looked_at(server: Server) -> None:
-    answer = await connection(server, looks=0).send("GET", "/groups", op="group.list", write=False)
+    async with connection(server, looks=0) as found:
+        answer = await found.send("GET", "/groups", op="group.list", write=False)
     assert answer.status_code == 200
 
 

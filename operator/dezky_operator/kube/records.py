@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import structlog
@@ -23,6 +24,10 @@ from dezky_operator.tenant.record import Record
 
 log = structlog.get_logger(__name__)
 KEY = "record.json"
+ANNOTATION_CONFIRM_PURGE = "dezky.eu/confirm-purge"
+ANNOTATION_RELEASE = "dezky.eu/release-deletions"
+WISHES = (ANNOTATION_CONFIRM_PURGE, ANNOTATION_RELEASE)
+"""What people ask of a tombstone by annotating it."""
 FINALIZER = "dezky.eu/tombstone"
 """Keeps a tombstone that somebody deletes by hand: without it nothing would tell what is still to be locked or kept."""
 
@@ -118,7 +123,7 @@ class RecordBook:
             raise ForeignRecord(
                 f"record {name_of(record.slug)} is of tenantId {known.record.tenant_id}, not {record.tenant_id}"
             )
-        kept = await (self._create(record) if known is None else self._patch(record, known.version))
+        kept = await (self._create(record) if known is None else self._patch(record, known.version, known.record))
         self._known[record.slug] = kept
         return kept
 
@@ -152,7 +157,7 @@ class RecordBook:
             if not is_status(error, 409):
                 raise
         found = await self._client.get(ConfigMap, name_of(record.slug), namespace=self.namespace)
-        return await self._patch(record, self._ours(found, record))
+        return await self._patch(record, self._ours(found, record), None)
 
     def _ours(self, found: ConfigMap, record: Record) -> str:
         """The version of a ConfigMap that may be overwritten. Raises ForeignRecord."""
@@ -164,12 +169,14 @@ class RecordBook:
             )
         return str(found.metadata.resourceVersion if found.metadata else "")
 
-    async def _patch(self, record: Record, version: str) -> Kept:
-        """Content and labels; what people annotated stays. 409 when somebody wrote it since it was read."""
-        patch = {
-            "metadata": {"resourceVersion": version, "labels": _labels(record), "finalizers": [FINALIZER]},
-            "data": {KEY: records.encode(record)},
-        }
+    async def _patch(self, record: Record, version: str, before: Record | None) -> Kept:
+        """Content and labels; what people annotated stays, unless a restore came between. 409 when somebody wrote it
+        since it was read.
+        """
+        metadata: dict[str, Any] = {"resourceVersion": version, "labels": _labels(record), "finalizers": [FINALIZER]}
+        if before is not None and records.voids_wishes(before, record):
+            metadata["annotations"] = dict.fromkeys(WISHES)
+        patch = {"metadata": metadata, "data": {KEY: records.encode(record)}}
         return _kept(
             await self._client.patch(
                 ConfigMap, name_of(record.slug), patch, namespace=self.namespace, patch_type=PatchType.MERGE

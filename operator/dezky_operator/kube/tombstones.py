@@ -17,7 +17,14 @@ from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.lease import boottime
 from dezky_operator.kube.queue import Urgency, WorkQueue
-from dezky_operator.kube.records import ChangedMeanwhile, Kept, RecordBook, name_of
+from dezky_operator.kube.records import (
+    ANNOTATION_CONFIRM_PURGE,
+    ANNOTATION_RELEASE,
+    ChangedMeanwhile,
+    Kept,
+    RecordBook,
+    name_of,
+)
 from dezky_operator.tenant.record import Record, RecordState
 from dezky_operator.tenant.retention import Clocks, Retention, Wishes
 from dezky_operator.tenant.world import World
@@ -25,8 +32,6 @@ from dezky_operator.tenant.world import World
 log = structlog.get_logger(__name__)
 PREFIX = "tombstone/"
 """Of a tombstone's key in the work queue; no slug has a slash."""
-ANNOTATION_CONFIRM_PURGE = "dezky.eu/confirm-purge"
-ANNOTATION_RELEASE = "dezky.eu/release-deletions"
 HOUR = 3600.0
 
 

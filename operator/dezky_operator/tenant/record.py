@@ -102,6 +102,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return Tenant(metadata=metadata, spec=msgspec.convert(self.spec, TenantSpec))
 
 
+def voids_wishes(before: Record, after: Record) -> bool:
+    """Whether what people annotated on the tombstone is over: it was about a deletion that a restore undid.
+
+    Else a purge that was confirmed and then prevented would come, unasked, with the next soft delete.
+    """
+    return before.standing != after.standing
+
+
 def decode(text: str) -> Record:
     """The record in ``text``. Raises msgspec.ValidationError."""
     return msgspec.json.decode(text, type=Record)
