@@ -224,10 +224,11 @@ class Lifecycle(RuleBasedStateMachine):
         """Somebody joins, of the tenant's domain or of the other's."""
         self.people.join(self.ground.workspace, name, slug)
 
-    @rule(name=people, slug=slugs)
-    def leave(self, name: str, slug: str) -> None:
-        """Somebody leaves."""
-        self.people.leave(self.ground.workspace, name, slug)
+    @rule(which=st.integers(0, 7))
+    def leave(self, which: int) -> None:
+        """One of those who are in a tenant leaves it."""
+        if found := self.people.memberships(self.ground.workspace):
+            self.people.leave(self.ground.workspace, *found[which % len(found)])
 
     @rule(name=people, what=st.sampled_from(["stop", "wake", "sign_in"]))
     def touch(self, name: str, what: str) -> None:
@@ -305,12 +306,12 @@ class Lifecycle(RuleBasedStateMachine):
         self.buried = {slug for slug, record in records.items() if record.state is not RecordState.RESTORED}
 
     def teardown(self) -> None:
-        """At the end all is well; what was only reported is corrected, and then that is well too."""
+        """At the end all is well; who is suspended is resumed, what is only reported corrected, and all is well again."""
         self._settle()
         for slug, tenant in self.ground.living().items():
-            if tenant.spec.drift_policy == "ReportOnly" and tenant.metadata.deletion_timestamp is None:
+            if tenant.metadata.deletion_timestamp is None:
                 self._change(slug, ("driftPolicy", "Correct"))
-                self._apply(slug)
+                self.resume(slug)
         self._settle()
 
     # -- parts of them -----------------------------------------------------------------------------

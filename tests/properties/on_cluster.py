@@ -9,12 +9,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from lightkube import ApiError
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
 from dezky_operator.crd.tenant import Tenant, parse
 from dezky_operator.kube.records import KEY
-from dezky_operator.kube.resources import FINALIZER, TenantResource
+from dezky_operator.kube.resources import FINALIZER
 from dezky_operator.tenant import record as records
 from dezky_operator.tenant.record import Record
 from tests.apiserver import ApiServer
@@ -67,11 +68,10 @@ class OnCluster:
         self._do(self._api.apply(manifest))
 
     def delete(self, slug: str) -> None:
-        self._do(self._api.delete(slug))
+        self._do(_if_there(self._api.delete(slug)))
 
     def confirm(self, slug: str) -> None:
-        if slug in self.records():  # it may be gone by now
-            self._do(self._api.annotate_tombstone(slug, confirm_purge=slug))
+        self._do(_if_there(self._api.annotate_tombstone(slug, confirm_purge=slug)))
 
     def hours_pass(self, hours: int) -> None:
         """Nobody can let time pass at a real API server."""
@@ -129,13 +129,9 @@ class OnCluster:
 
     async def _ask(self, slug: str) -> str | None:
         """Ask for a look at a Tenant; what it will answer with. None when there is none to ask."""
-        tenant = await self._api.tenant(slug)
-        if tenant is None:
-            return None
         self._asked += 1
-        patch = {"metadata": {"annotations": {"dezky.eu/reconcile-requested-at": str(self._asked)}}}
-        await self._api._client.patch(TenantResource, slug, patch, patch_type=PatchType.MERGE)
-        return str(self._asked)
+        token = str(self._asked)
+        return token if await _if_there(self._api.annotate(slug, reconcile_requested_at=token)) else None
 
     def _ambush(self, interruption: Interruption) -> None:
         left, self._reached = interruption.after, asyncio.Event()
@@ -228,6 +224,17 @@ class OnCluster:
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE * 3)
+
+
+async def _if_there(request: Coroutine[Any, Any, None]) -> bool:
+    """Do something to an object that the operator may have let go meanwhile; whether it was there."""
+    try:
+        await request
+    except ApiError as error:
+        if error.status.code == 404:
+            return False
+        raise
+    return True
 
 
 @contextmanager

@@ -154,6 +154,17 @@ class People:
         if key := files.group_ids.get(f"dezky-{slug}-users"):
             there.groups.add(key)
 
+    def memberships(self, workspace: Workspace) -> list[tuple[str, str]]:
+        """Who is in which tenant."""
+        store = workspace.authentik.store
+        groups = {slug: store.find("group", "name", f"dezky-{slug}-users") for slug in SLUGS}
+        pairs = [(name, slug) for name in PEOPLE for slug in SLUGS]
+        return [(name, slug) for name, slug in pairs if self._in(workspace, name, groups[slug])]
+
+    def _in(self, workspace: Workspace, name: str, group: Record | None) -> bool:
+        user = self._user(workspace, name)
+        return user is not None and group is not None and group["pk"] in user["_groups"]
+
     def leave(self, workspace: Workspace, name: str, slug: str) -> None:
         """Somebody leaves a tenant."""
         store, user = workspace.authentik.store, self._user(workspace, name)
