@@ -306,7 +306,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.buried = {slug for slug, record in records.items() if record.state is not RecordState.RESTORED}
 
     def teardown(self) -> None:
-        """At the end all is well; who is suspended is resumed, what is only reported corrected, and all is well again."""
+        """At the end all is well; whoever is suspended is resumed, drift is corrected, and all is well again."""
         self._settle()
         for slug, tenant in self.ground.living().items():
             if tenant.metadata.deletion_timestamp is None:
