@@ -190,14 +190,16 @@ class AuthentikPerformer:
         return {"id": str(step.target)}
 
     async def _create_binding(self, step: Step) -> Outputs:
-        """Bindings to a group have no unique key: a second one, of a write that landed late, goes by the next plan."""
+        """Bindings to a group have no unique key: one that is there already must be looked for before, not after."""
         body = _body(step)
 
         async def again() -> Binding | None:
             found = await self._client.find("/policies/bindings/", Binding, op="binding.find", target=body["target"])
             return next((one for one in found if _same_end(one, body)), None)
 
-        return {"id": (await self._found_or_made(step, "/policies/bindings/", Binding, again)).pk}
+        if (binding := await again()) is None:
+            binding = await self._found_or_made(step, "/policies/bindings/", Binding, again)
+        return {"id": binding.pk}
 
     async def _put_binding(self, step: Step) -> Outputs:
         await self._client.put(f"/policies/bindings/{step.target}/", _body(step), op="binding.update")
