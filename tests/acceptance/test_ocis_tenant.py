@@ -28,7 +28,7 @@ def tenant(slug: str, *keys: str, **changes: Any) -> TenantIntent:
             key=key,
             id=space_id_of(own, key),
             name=f"{slug.title()} {key}",
-            alias=f"project/dezky-{slug}" + ("" if key == "main" else f"-{key}"),
+            alias=f"project/dezky-{slug}" + ("" if key == "main" else f"_{key}"),
             quota=GIB,
         )
         for key in ("main", *keys)
