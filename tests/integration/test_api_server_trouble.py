@@ -213,7 +213,7 @@ async def test_an_api_server_that_freezes_and_starts_anew_is_outlived(tmp_path: 
             await asyncio.to_thread(plane.restart_apiserver)
             await site.apply(tenant("acme", admin("anna@acme.test"), spaces("sales"), suspended()))
             await site.wait("acme", "Suspended", "True")
-            assert operator.health.failures() == {}
+            await site.until(lambda: operator.health.failures() == {}, "the watch has caught up")
             assert outcomes(operator, "defect") == 0
             made_once(site)
 
