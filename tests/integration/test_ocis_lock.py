@@ -222,8 +222,10 @@ async def test_who_joins_another_tenant_while_locked_gets_the_own_space_back(ser
     anna = person(server, ANNA)
     plan = await daily.round(suspended())
     recorded = tuple(closed_by(plan))
-    moved = suspended(members=(member(ANNA, elsewhere=True),), disabled_drives=recorded)
-    await daily.settle(moved)
+    moved = member(ANNA, elsewhere=True)
+    await daily.settle(suspended(members=(moved,), disabled_drives=recorded))
+    assert own(server, anna).disabled, "the other tenant is suspended too"
+    await daily.settle(suspended(members=(replace(moved, works_elsewhere=True),), disabled_drives=recorded))
     assert not own(server, anna).disabled
     assert all(server.store.spaces[key].disabled for key in EVERY)
 

@@ -116,6 +116,47 @@ async def test_who_joins_while_suspended_is_locked_too(site: Site) -> None:
     await site.until(lambda: not late["is_active"], "the late one is locked")
 
 
+async def test_who_leaves_a_locked_tenant_for_another_gets_the_own_space_back(site: Site) -> None:
+    await a_ready_tenant(site)
+    await site.apply(tenant("beta"))
+    await site.ready("beta")
+    store, files = site.workspace.authentik.store, site.workspace.ocis.store
+    old, new = (store.find("group", "name", f"dezky-{slug}-users") for slug in ("acme", "beta"))
+    assert old is not None
+    assert new is not None
+    eve = store.insert("user", {"username": "eve@acme.test", "name": "Eve"})
+    store.join(eve, old["pk"])
+    own = files.spaces[files.add_user("eve@acme.test", display="Eve").id]
+    await site.apply(locked())
+    await site.wait("acme", "Suspended", "True")
+    assert own.disabled
+    store.leave(eve, old["pk"])
+    await site.annotate("acme", "reconcile-requested-at", "left")
+    await site.idle()
+    assert own.disabled, "who is in no other tenant stays locked"
+    store.join(eve, new["pk"])
+    await site.annotate("acme", "reconcile-requested-at", "joined")
+    await site.until(lambda: eve["is_active"] and not own.disabled, "account and space are open")
+    assert all(space.disabled for space in files.spaces.values() if "dezky-acme" in space.alias)
+
+
+async def test_a_locked_tenant_whose_group_is_gone_says_how_to_make_it_again(site: Site) -> None:
+    await a_ready_tenant(site)
+    await site.apply(locked())
+    await site.wait("acme", "Suspended", "True")
+    store = site.workspace.authentik.store
+    group = store.find("group", "name", "dezky-acme-users")
+    assert group is not None
+    store.remove("group", group)
+    await site.annotate("acme", "reconcile-requested-at", "gone")
+    status = await site.wait("acme", "FilesReady", "False", "GroupMissing")
+    told = next(one["message"] for one in status["conditions"] if one["type"] == "FilesReady")
+    assert group["attributes"]["dezky.eu/mark"] in told
+    store.insert("group", {"name": group["name"], "attributes": group["attributes"]})
+    await site.annotate("acme", "reconcile-requested-at", "again")
+    await site.wait("acme", "FilesReady", "True")
+
+
 async def test_an_edit_of_a_suspended_tenant_applies_on_resume(site: Site) -> None:
     await a_ready_tenant(site)
     await site.apply(locked())

@@ -139,8 +139,6 @@ class People:
     """Whom somebody else may have deactivated."""
     stopped_for_good: set[str] = field(default_factory=set)
     """Whom somebody else deactivated, with nobody's mark on them: they stay so."""
-    closed: set[str] = field(default_factory=set)
-    """Aliases of personal spaces that somebody else disabled."""
 
     def join(self, workspace: Workspace, name: str, slug: str) -> None:
         """Somebody is put into a tenant, made when new, and signs in to OCIS."""

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     RESERVED_NAME = "ReservedName"
     TOMBSTONE_EXISTS = "TombstoneExists"
     FOREIGN_OBJECT = "ForeignObject"
+    GROUP_MISSING = "GroupMissing"
     DOMAIN_CONFLICT = "DomainConflict"
     DOMAIN_NOT_VERIFIED = "DomainNotVerified"
     AUTH_FAILED = "AuthFailed"

@@ -78,6 +78,8 @@ class Member:
     """Made by the operator for this tenant: goes with it."""
     elsewhere: bool = False
     """Also in a group of another tenant that is not deleted: what is personal of theirs is never locked."""
+    works_elsewhere: bool = False
+    """That other tenant is not suspended either: what a lock closed of theirs is opened again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

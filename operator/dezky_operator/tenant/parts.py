@@ -24,6 +24,7 @@ from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.integrations.intent import Adoption, Member, Phase, TenantIntent
 from dezky_operator.integrations.ocis.integration import OcisIntegration
 from dezky_operator.integrations.ocis.observe import Observed as FilesObserved
+from dezky_operator.integrations.ocis.observe import People
 from dezky_operator.integrations.stalwart.integration import StalwartIntegration
 from dezky_operator.integrations.stalwart.observe import Observed as MailObserved
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, System
@@ -239,11 +240,34 @@ class Mail:
 
 async def known_members(authentik: AuthentikIntegration, intent: TenantIntent) -> tuple[Member, ...] | None:
     """Who is in the tenant; None when that can not be known now, and then nobody counts as having left."""
+    members, _ = await asked_members(authentik, intent)
+    return members
+
+
+async def asked_members(
+    authentik: AuthentikIntegration, intent: TenantIntent
+) -> tuple[tuple[Member, ...] | None, People]:
+    """The same, and why where it is not known."""
     try:
         async with asyncio.timeout(MEMBERS_WITHIN):
-            return await authentik.members(intent)
+            members = await authentik.members(intent)
     except (IntegrationError, TimeoutError):
-        return None
+        return None, People.UNKNOWN
+    return members, People.of(members)
+
+
+async def with_former(authentik: AuthentikIntegration, intent: TenantIntent, seen: FilesObserved) -> FilesObserved:
+    """What was seen of a locked tenant's files, and which of those who left it work for another one now.
+
+    Where Authentik does not tell, their personal spaces stay as they are until it does.
+    """
+    if not seen.left:
+        return seen
+    try:
+        async with asyncio.timeout(MEMBERS_WITHIN):
+            return seen.with_former(await authentik.former(intent, seen.left.keys()))
+    except (IntegrationError, TimeoutError):
+        return seen
 
 
 def _records(mail: MailObserved, intent: TenantIntent) -> tuple[DnsRecord, ...]:
@@ -298,8 +322,11 @@ class Files:
 
     async def observe(self, intent: TenantIntent) -> FilesObserved:
         """Group and spaces; while the tenant is locked also the personal spaces of its people."""
-        members = await known_members(self.authentik, intent) if intent.locked else None
-        return await self.ocis.observe(replace(intent, members=members))
+        if not intent.locked:
+            return await self.ocis.observe(intent)
+        members, people = await asked_members(self.authentik, intent)
+        seen = replace(await self.ocis.observe(replace(intent, members=members)), people=people)
+        return await with_former(self.authentik, intent, seen)
 
     def plan(self, intent: TenantIntent, picture: FilesObserved) -> Plan:
         """OCIS's plan."""

@@ -18,13 +18,14 @@ from dezky_operator.integrations.authentik.fleet import Named
 from dezky_operator.integrations.dns import records as dns
 from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.integrations.intent import Member, Phase, TenantIntent
+from dezky_operator.integrations.ocis.observe import People
 from dezky_operator.integrations.stalwart.desired import KEYS
 from dezky_operator.integrations.stalwart.fleet import StalwartFleet
 from dezky_operator.integrations.steps import Plan, System
 from dezky_operator.tenant.drift import only_reported, unreported
 from dezky_operator.tenant.intent import intent_of
 from dezky_operator.tenant.neighbourhood import Neighbourhood
-from dezky_operator.tenant.parts import divided
+from dezky_operator.tenant.parts import divided, with_former
 from dezky_operator.tenant.record import Record, RecordState
 from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.settled import is_settled
@@ -133,9 +134,15 @@ class Sweep:
         ocis = self._systems.ocis
         seen = await ocis.survey(people=any(subject.locked for subject in fleet.subjects))
         async for subject in _gently(fleet.subjects):
-            members = fleet.people.get(subject.tenant.name) if subject.locked else None
-            intent = replace(self._intent(subject, fleet.around), members=members)
-            fleet.add(intent, ocis.plan(intent, await ocis.assembled(intent, seen)))
+            intent = self._intent(subject, fleet.around)
+            if subject.locked:
+                intent = replace(intent, members=fleet.people.get(intent.slug))
+            observed = await ocis.assembled(intent, seen)
+            if subject.locked:
+                known = intent.slug in fleet.people
+                observed = replace(observed, people=People.of(intent.members) if known else People.UNKNOWN)
+                observed = await with_former(self._systems.authentik, intent, observed)
+            fleet.add(intent, ocis.plan(intent, observed))
 
     async def _answered(self, system: System, look: Awaitable[None]) -> bool:
         """Whether the system could be looked at; else its part is unknown. Told once, until it answers again."""

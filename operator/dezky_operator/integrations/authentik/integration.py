@@ -11,7 +11,7 @@ from dezky_operator.integrations.authentik.baseline import Baseline, read_baseli
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.desired import desired
 from dezky_operator.integrations.authentik.fleet import AuthentikFleet, Named, survey
-from dezky_operator.integrations.authentik.observe import Observed, members, observe
+from dezky_operator.integrations.authentik.observe import Observed, former, members, observe
 from dezky_operator.integrations.authentik.perform import AuthentikPerformer
 from dezky_operator.integrations.authentik.plan import plan
 from dezky_operator.integrations.errors import AlreadyExists, NoPermission, NotFound, Rejected
@@ -66,6 +66,10 @@ class AuthentikIntegration:
     async def members(self, intent: TenantIntent) -> tuple[Member, ...] | None:
         """The users in the tenant's group; None while there is no such group."""
         return await members(self._client, intent)
+
+    async def former(self, intent: TenantIntent, names: Collection[str]) -> tuple[Member, ...]:
+        """Who has one of these user names and left the tenant. Raises IntegrationError."""
+        return await former(self._client, intent, names)
 
     def plan(self, intent: TenantIntent, observed: Observed) -> Plan:
         """What is to be done. After an :meth:`observe`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeGuard
 from urllib.parse import quote
@@ -108,6 +108,13 @@ async def members(client: AuthentikClient, intent: TenantIntent) -> tuple[Member
     return members_of(intent, users, others)
 
 
+async def former(client: AuthentikClient, intent: TenantIntent, names: Collection[str]) -> tuple[Member, ...]:
+    """Who has one of these user names, in whatever group: people whom a locked tenant does not hold any more."""
+    found = await asyncio.gather(*(_named(client, name) for name in names))
+    users = [user for user in found if user is not None]
+    return members_of(intent, users, await _others_groups(client, users, set()))
+
+
 def has_members(group: Group | None, intent: TenantIntent) -> TypeGuard[Group]:
     """Whether the group is the tenant's own, so that who is in it is a member."""
     return group is not None and group.mark == f"{intent.mark}:users"
@@ -126,6 +133,7 @@ def members_of(intent: TenantIntent, users: Iterable[User], others: Iterable[Gro
             signed_in=user.last_login is not None,
             own=owns_user(intent, user),
             elsewhere=any(marks.get(pk) in intent.present_marks for pk in user.groups or ()),
+            works_elsewhere=any(marks.get(pk) in intent.active_marks for pk in user.groups or ()),
         )
         for user in users
     )
@@ -192,10 +200,12 @@ def host_of(intent: TenantIntent) -> str:
 
 
 async def _admin(client: AuthentikClient, intent: TenantIntent) -> User | None:
-    if intent.admin is None:
-        return None
-    found = await client.find("/core/users/", User, op="user.find", username=intent.admin.username)
-    return next((user for user in found if user.username == intent.admin.username), None)
+    return await _named(client, intent.admin.username) if intent.admin else None
+
+
+async def _named(client: AuthentikClient, name: str) -> User | None:
+    found = await client.find("/core/users/", User, op="user.find", username=name, include_groups="true")
+    return next((user for user in found if user.username == name), None)
 
 
 def _service_username(intent: TenantIntent) -> str:

@@ -16,7 +16,7 @@ from dezky_operator.integrations.ocis.model import Drive, Group, User
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OcisFleet:
-    """Spaces by id, groups and users by name."""
+    """Spaces by id, groups by name, users by both."""
 
     operator: str
     drives: Mapping[str, Drive]
@@ -36,7 +36,7 @@ class OcisFleet:
         return self.drives.get(key)
 
     async def user(self, name: str) -> User | None:
-        """The user of this name."""
+        """The user of this name or id."""
         return self.users.get(name)
 
 
@@ -50,7 +50,7 @@ async def survey(client: OcisClient, *, people: bool) -> OcisFleet:
         operator=operator,
         drives={found.uuid: found for found in drives},
         groups={found.display_name: found for found in groups},
-        users={found.on_premises_sam_account_name: found for found in users},
+        users={key: found for found in users for key in (found.id, found.on_premises_sam_account_name)},
     )
 
 

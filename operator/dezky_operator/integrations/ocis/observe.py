@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Protocol
 
-from dezky_operator.integrations.intent import Phase, TenantIntent
+from dezky_operator.integrations.intent import Member, Phase, TenantIntent
 from dezky_operator.integrations.ocis.desired import may_use
 from dezky_operator.integrations.ocis.model import PERSONAL, Drive, Group, User
 
@@ -28,6 +29,21 @@ class Reads(Protocol):
         """The user of this name or id."""
 
 
+class People(Enum):
+    """What is known of who is in a tenant."""
+
+    KNOWN = "known"
+    GROUP_MISSING = "group missing"
+    """Authentik answers, and has no group of theirs."""
+    UNKNOWN = "unknown"
+    """Authentik does not answer."""
+
+    @classmethod
+    def of(cls, members: tuple[Member, ...] | None) -> People:
+        """What is known when Authentik answered."""
+        return cls.GROUP_MISSING if members is None else cls.KNOWN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What is there.
@@ -40,9 +56,10 @@ class Observed:
         personal: personal spaces of the tenant's people by user name, of nobody who is also in another tenant. Read
             while the tenant is locked.
         closed: personal spaces that a suspension closed and that must not be, by id: all of them when the tenant is
-            opened or purged, while it is locked those of people who have joined another tenant since.
+            opened or purged, while it is locked those of people who work for another tenant now.
+        left: personal spaces that the lock of a tenant closed, of people who are not in it any more, by user name.
         users: OCIS users by user name, of those whom a purge ends.
-        people_known: whether it is known who the tenant's people are; personal spaces can not be found without.
+        people: whether it is known who the tenant's people are; personal spaces can not be found without.
     """
 
     operator: str
@@ -52,7 +69,13 @@ class Observed:
     personal: Mapping[str, Drive] = field(default_factory=dict)
     closed: Mapping[str, Drive] = field(default_factory=dict)
     users: Mapping[str, User] = field(default_factory=dict)
-    people_known: bool = True
+    left: Mapping[str, Drive] = field(default_factory=dict)
+    people: People = People.KNOWN
+
+    def with_former(self, former: Iterable[Member]) -> Observed:
+        """As it is when of those who left the tenant ``former`` are known to Authentik."""
+        working = (self.left[member.username] for member in former if member.works_elsewhere)
+        return replace(self, closed={**self.closed, **{drive.uuid: drive for drive in working}})
 
 
 def space_ids(intent: TenantIntent) -> dict[str, str]:
@@ -70,37 +93,49 @@ async def observe(client: Reads, intent: TenantIntent) -> Observed:
     await asyncio.gather(operator, group, *drives.values(), return_exceptions=True)
     owner, members = operator.result(), group.result()
     found = {key: drive for key, task in drives.items() if (drive := task.result()) is not None}
-    personal, users, closed = await asyncio.gather(
-        _personal(client, intent, elsewhere=False), _users(client, intent), _closed(client, intent)
-    )
+    personal, users = await asyncio.gather(_personal(client, intent), _users(client, intent))
+    recorded = set(intent.disabled_drives) - set(space_ids(intent).values()) - {user.id for user in users.values()}
+    closed, left = await _recorded(client, intent, recorded, personal)
     return Observed(
         operator=owner,
         group=members,
         drives={key: drive for key, drive in found.items() if may_use(intent, key, drive)},
         foreign={key: drive for key, drive in found.items() if not may_use(intent, key, drive)},
-        personal=personal,
-        closed={key: drive for key, drive in closed.items() if key not in {user.id for user in users.values()}},
+        personal={member.username: drive for member, drive in personal if not member.elsewhere},
+        closed=closed,
         users=users,
-        people_known=intent.members is not None or not intent.locked,
+        left=left,
+        people=People.UNKNOWN if intent.locked and intent.members is None else People.KNOWN,
     )
 
 
-async def _personal(client: Reads, intent: TenantIntent, *, elsewhere: bool) -> dict[str, Drive]:
-    """The personal spaces of the members of a locked tenant, by user name."""
+async def _personal(client: Reads, intent: TenantIntent) -> list[tuple[Member, Drive]]:
+    """The members of a locked tenant who have a personal space, and that."""
     members = (intent.members or ()) if intent.locked else ()
-    names = [member.username for member in members if member.elsewhere is elsewhere]
-    found = await asyncio.gather(*(_personal_of(client, name) for name in names))
-    return {name: drive for name, drive in zip(names, found, strict=True) if drive is not None}
+    drives = await asyncio.gather(*(_personal_of(client, member.username) for member in members))
+    return [(member, drive) for member, drive in zip(members, drives, strict=True) if drive is not None]
 
 
-async def _closed(client: Reads, intent: TenantIntent) -> dict[str, Drive]:
-    """Personal spaces of the recorded ids that are to be open now, by id. Nobody else's are ever looked at."""
-    ids = set(intent.disabled_drives) - set(space_ids(intent).values())
-    if intent.locked:
-        shared = await _personal(client, intent, elsewhere=True) if ids else {}
-        return {drive.uuid: drive for drive in shared.values() if drive.uuid in ids}
-    drives = await asyncio.gather(*map(client.drive, sorted(ids)))
-    return {drive.uuid: drive for drive in drives if drive and drive.drive_type == PERSONAL}
+async def _recorded(
+    client: Reads, intent: TenantIntent, recorded: set[str], personal: Iterable[tuple[Member, Drive]]
+) -> tuple[dict[str, Drive], dict[str, Drive]]:
+    """Of the personal spaces that the tenant's lock closed: those to open again by id, and those of who left by name.
+
+    Nobody else's personal space is ever looked at, and whether somebody left is only known while the members are.
+    """
+    if not intent.locked:
+        drives = await asyncio.gather(*map(client.drive, sorted(recorded)))
+        return {drive.uuid: drive for drive in drives if drive and drive.drive_type == PERSONAL}, {}
+    shared = {drive.uuid: drive for member, drive in personal if member.works_elsewhere and drive.uuid in recorded}
+    if intent.members is None:
+        return shared, {}
+    gone = sorted(recorded - {drive.uuid for _, drive in personal})
+    owners = [user for user in await asyncio.gather(*map(client.user, gone)) if user is not None]
+    drives = await asyncio.gather(*(client.drive(owner.id) for owner in owners))
+    left = zip(owners, drives, strict=True)
+    return shared, {
+        who.on_premises_sam_account_name: drive for who, drive in left if drive and drive.drive_type == PERSONAL
+    }
 
 
 async def _personal_of(client: Reads, name: str) -> Drive | None:

@@ -9,7 +9,7 @@ from typing import Any
 from dezky_operator.integrations.intent import Space, TenantIntent
 from dezky_operator.integrations.ocis.desired import OURS, Desired
 from dezky_operator.integrations.ocis.model import EDITOR, MANAGER, PROJECT, Drive, Permission
-from dezky_operator.integrations.ocis.observe import Observed
+from dezky_operator.integrations.ocis.observe import Observed, People
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb
 
 Found = Step | Obstacle
@@ -53,13 +53,25 @@ def _locks(intent: TenantIntent, desired: Desired, observed: Observed) -> Iterat
     # Whether what is not ours is closed is no lock of ours; a person has to look.
     wanted = set() if intent.established else {space.key for space in desired.spaces}
     yield from _foreign(intent, observed, wanted=wanted, blocking=set(observed.foreign))
-    if not observed.people_known:
-        yield Obstacle(
+    if observed.people is not People.KNOWN:
+        yield _people_unknown(intent, observed.people)
+
+
+def _people_unknown(intent: TenantIntent, people: People) -> Obstacle:
+    if people is People.GROUP_MISSING:
+        return Obstacle(
             system=System.OCIS,
-            reason="IdentityDown",
-            message="Who the tenant's people are can not be known while Authentik does not answer, so their personal "
-            "spaces are not closed yet. The tenant's own spaces are. It is tried again.",
+            reason="GroupMissing",
+            message=f"Authentik has no group {intent.users_group} of this tenant, so it is not known whose personal "
+            "spaces to close; those closed before stay closed, as do the tenant's own. Make the group again, with "
+            f'"dezky.eu/mark": "{intent.mark}:users" in its attributes and the tenant\'s people in it.',
         )
+    return Obstacle(
+        system=System.OCIS,
+        reason="IdentityDown",
+        message="Who the tenant's people are can not be known while Authentik does not answer, so their personal "
+        "spaces are not closed yet. The tenant's own spaces are. It is tried again.",
+    )
 
 
 def _reopened(observed: Observed) -> Iterator[Step]:
