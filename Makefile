@@ -55,7 +55,7 @@ test-properties: tools
 	@echo "test-properties: whatever happens to two tenants, the same steps in every run; one that fails is printed, shrunk"
 	@$(PYTEST) tests/properties --durations=3
 
-test-properties-full: tools ## thousands of other steps in memory, 300 on the API server; about an hour
+test-properties-full: tools ## thousands of other steps in memory, 300 on the API server; some ten minutes
 	@echo "test-properties-full: other steps in every run"
 	@DEZKY_PROPERTIES=full $(PYTEST) tests/properties --durations=3
 

@@ -72,6 +72,24 @@ async def test_a_failure_that_goes_on_writes_no_status_again(site: Site) -> None
     for number in range(4):
         await site.wait(f"new{number}", "IdentityReady", "True")
         await site.wait(f"new{number}", "MailReady", "True")
+    await _quiet(site)
+
+
+async def test_a_tenant_that_fails_alone_keeps_the_words_of_its_failure_over_its_pause(site: Site) -> None:
+    await site.start()
+    await site.apply(named("acme"))
+    await site.ready("acme")
+    site.workspace.ocis.faults.append(Fault(match="^GET .*/(groups|drives)/", status=500))
+    await site.apply(tenant("acme", admin("anna@acme.test"), spec(plan="business")))
+    await site.annotate("acme", "reconcile-requested-at", "now")
+    await site.until(lambda: held_back(site, "ocis") >= 5, "acme alone is left alone")
+    assert not is_open(site, "ocis")
+    await _quiet(site)
+    status = await site.wait("acme", "FilesReady", "Unknown", "Unreachable")
+    assert "HTTP 500" in status["provisioningErrors"]["ocis"]
+
+
+async def _quiet(site: Site) -> None:
     for _ in range(5):  # a status that told of the pause would change within every twenty tries
         writes = status_writes(site)
         await _tried_again(site, 20)

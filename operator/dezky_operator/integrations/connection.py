@@ -17,7 +17,7 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from dezky_operator.integrations.breaker import CALLER, PAUSE, Breaker
-from dezky_operator.integrations.errors import AuthFailed, RateLimited, Unreachable, WriteRefused
+from dezky_operator.integrations.errors import AuthFailed, HeldBack, RateLimited, Unreachable, WriteRefused
 from dezky_operator.integrations.steps import System
 from dezky_operator.telemetry.metrics import Metrics
 
@@ -79,7 +79,7 @@ class Limits:
     """How hard a system may be used. ``timeout`` in seconds per request."""
 
     requests_per_second: float = 100.0
-    concurrency: int = 20
+    concurrency: int = 8
     timeout: float = 10.0
     pause: float = PAUSE
     """Seconds of the first pause of a system that fails again and again (:mod:`breaker`)."""
@@ -88,8 +88,9 @@ class Limits:
 class Connection:
     """Sends requests to one system.
 
-    Raises Unreachable (silence, 502 to 504), RateLimited (429), AuthFailed (the credential in use was refused before),
-    WriteRefused (this process lost its right to write). Every other answer is returned as it came.
+    Raises Unreachable (silence, 502 to 504), HeldBack (while it is left alone), RateLimited (429), AuthFailed (the
+    credential in use was refused before), WriteRefused (this process lost its right to write). Every other answer is
+    returned as it came.
     """
 
     def __init__(
@@ -147,12 +148,12 @@ class Connection:
         raise AssertionError("a request has at least one attempt")
 
     def _admit(self) -> None:
-        """Raises Unreachable, in the words of the failure itself, while the system is left alone: a status that told of
-        the pause would change with every try.
+        """Raises HeldBack, in the words of the last failure, while the system is left alone: a status that told of the
+        pause would change with every try.
         """
         if self._breaker.admit(CALLER.get()):
             self._metrics.requests.labels(self.system, "held-back", "none").inc()
-            raise Unreachable(self.system, self._trouble)
+            raise HeldBack(self.system, self._trouble)
 
     def _failed(self, told: str) -> Unreachable:
         """Count a failure of the system itself; a credential that could not be had is none. Returns what to raise."""

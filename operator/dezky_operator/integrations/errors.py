@@ -4,7 +4,8 @@
 
     IntegrationError
     ├── Unreachable        no answer, or a 5xx that says nothing about the object; try again later
-    │   └── IdentityDown   no token can be had because the sign-in does not answer; the system itself may be well
+    │   ├── IdentityDown   no token can be had because the sign-in does not answer; the system itself may be well
+    │   └── HeldBack       nothing was sent: it failed again and again, and is left alone for a while
     ├── RateLimited        429; `retry_after` seconds
     ├── AuthFailed         the credential itself is refused: the whole system stops until its Secret changes
     ├── NoPermission       the credential works, but not for this object
@@ -36,6 +37,10 @@ class Unreachable(IntegrationError):  # noqa: N818 - named after the state it re
 
 class IdentityDown(Unreachable):
     """Authentik gives no token for another system, and the last one has run out."""
+
+
+class HeldBack(Unreachable):
+    """Nothing was sent, so nothing new is known: what was told of the failure before still stands."""
 
 
 class RateLimited(IntegrationError):  # noqa: N818 - see Unreachable

@@ -5,8 +5,11 @@ Rebuilt by the watch's first listing after every start; nothing here is truth th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dezky_operator.crd.tenant import InvalidTenant, Tenant, parse
 from dezky_operator.kube.resources import FINALIZER
@@ -17,42 +20,60 @@ PREFIX = "dezky.eu/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One Tenant as it was last seen. ``tenant`` is an InvalidTenant when the object can not be understood."""
+    """One Tenant as it was last seen.
 
-    raw: dict[str, Any]
+    The object itself is kept as JSON: as dictionaries, and with the list of who manages which field, a thousand of them
+    would be half of the process's memory.
+
+    Attributes:
+        tenant: an InvalidTenant when the object can not be understood.
+        uid: the uid the API server gave the object.
+        version: the object's resourceVersion.
+        held: whether our finalizer is on it. Not part of the trigger: its own write would cause another reconcile.
+        trigger: what of the object is a reason to reconcile. Our own status writes are none.
+    """
+
     tenant: Tenant | InvalidTenant
+    uid: str
+    version: str
+    held: bool
+    trigger: tuple[object, ...]
+    packed: bytes
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Seen:
+        """The object as the API server told it.
+
+        Nothing of ``raw`` is kept, not even its texts: they would keep the memory of the whole listing it came in.
+        """
+        slim = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
+        packed = msgspec.json.encode({**raw, "metadata": slim})
+        own = _unpacked(packed)
+        metadata = own["metadata"]
+        annotations = metadata.get("annotations") or {}
+        return cls(
+            tenant=_understood(own),
+            uid=str(metadata["uid"]),
+            version=str(metadata["resourceVersion"]),
+            held=FINALIZER in (metadata.get("finalizers") or ()),
+            trigger=(
+                metadata["uid"],
+                metadata.get("generation"),
+                metadata.get("deletionTimestamp"),
+                tuple(sorted(item for item in annotations.items() if item[0].startswith(PREFIX))),
+            ),
+            packed=packed,
+        )
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The object, but for its `managedFields`."""
+        return _unpacked(self.packed)
 
     @property
     def outline(self) -> Tenant:
         """The Tenant, or as much of it as can be understood."""
         return outline(self.raw) if isinstance(self.tenant, InvalidTenant) else self.tenant
-
-    @property
-    def uid(self) -> str:
-        """The uid the API server gave the object."""
-        return str(self.raw["metadata"]["uid"])
-
-    @property
-    def version(self) -> str:
-        """The object's resourceVersion."""
-        return str(self.raw["metadata"]["resourceVersion"])
-
-    @property
-    def held(self) -> bool:
-        """Whether our finalizer is on it. Not part of the trigger: its own write would cause another reconcile."""
-        return FINALIZER in (self.raw["metadata"].get("finalizers") or ())
-
-    @property
-    def trigger(self) -> tuple[object, ...]:
-        """What of the object is a reason to reconcile. Our own status writes are none."""
-        metadata = self.raw["metadata"]
-        annotations = metadata.get("annotations") or {}
-        return (
-            metadata["uid"],
-            metadata.get("generation"),
-            metadata.get("deletionTimestamp"),
-            tuple(sorted(item for item in annotations.items() if item[0].startswith(PREFIX))),
-        )
 
 
 class TenantCache:
@@ -74,7 +95,7 @@ class TenantCache:
         """The Tenant ``name`` as last seen."""
         return self._seen.get(name)
 
-    def put(self, raw: dict[str, Any]) -> tuple[Seen | None, Seen]:
+    def put(self, raw: Mapping[str, Any]) -> tuple[Seen | None, Seen]:
         """Take in a version of a Tenant; returns what was known before and what is known now.
 
         An older version than the known one changes nothing: our own writes come back before the watch tells of them,
@@ -82,7 +103,7 @@ class TenantCache:
         """
         name = raw["metadata"]["name"]
         known = self._seen.get(name)
-        new = Seen(raw=raw, tenant=_understood(raw))
+        new = Seen.of(raw)
         if known is not None and newer(known.version, new.version):
             return known, known
         self._seen[name] = new
@@ -105,8 +126,12 @@ def newer(version: str, other: str) -> bool:
     return int(version) > int(other)
 
 
-def _understood(raw: dict[str, Any]) -> Tenant | InvalidTenant:
+def _understood(raw: Mapping[str, Any]) -> Tenant | InvalidTenant:
     try:
         return parse(raw)
     except InvalidTenant as error:
         return error
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(packed, type=dict[str, Any])

@@ -12,6 +12,8 @@ from dezky_operator.config import LogFormat, LogSettings
 
 QUIET = ("kopf", "httpx2", "httpcore2", "asyncio", "aiohttp.access")
 """Libraries that tell every request or watch event: only their warnings are for a person with a pager."""
+EXPECTED = "kopf._core.reactor.running"
+"""Warns at every start that it leaves the signals alone, which is what it is run in a thread for."""
 
 
 def configure(settings: LogSettings) -> None:
@@ -44,7 +46,8 @@ def configure(settings: LogSettings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.getLogger(EXPECTED).setLevel(logging.ERROR)
 
 
 def _rendering(form: LogFormat) -> list[Processor]:

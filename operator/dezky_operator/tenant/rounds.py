@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import ANNOTATION_RENEW_LINK, SuspensionStatus, Tenant
 from dezky_operator.integrations.apply import Performer, Recorder
+from dezky_operator.integrations.errors import HeldBack, IntegrationError
 from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.steps import Plan, System
 from dezky_operator.telemetry.metrics import Metrics
@@ -41,6 +43,7 @@ class Rounds:
     ) -> None:
         self.settings, self.systems, self.metrics = settings, systems, metrics
         self.stopping, self.now = stopping, now
+        self._failures: dict[tuple[str, System], IntegrationError] = {}
         performers: dict[System, Performer] = {
             System.AUTHENTIK: systems.authentik,
             System.STALWART: systems.stalwart,
@@ -104,9 +107,21 @@ class Rounds:
 
     async def _part(self, part: Part[T], intent: TenantIntent, gate: Gate) -> Report[T]:
         try:
-            return await converge(part, intent, gate, self.means)
+            report = await converge(part, intent, gate, self.means)
         finally:
             gate.over(part.system)
+        return self._in_words_of_the_failure(intent.slug, report)
+
+    def _in_words_of_the_failure(self, slug: str, report: Report[T]) -> Report[T]:
+        """A tenant that is held back is told of by its own last failure, so that a pause changes no status."""
+        key = (slug, report.system)
+        if report.error is None:
+            self._failures.pop(key, None)
+        elif isinstance(report.error, HeldBack):
+            return replace(report, error=self._failures.get(key, report.error))
+        else:
+            self._failures[key] = report.error
+        return report
 
     def _marks(self, who: Identity, world: World) -> Marks:
         held = world.held_by().keys() - {str(who.tenant_id)}
