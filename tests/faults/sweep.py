@@ -25,6 +25,7 @@ from tests.faults.receipts import judge, proven, shut_without_receipt, suspensio
 from tests.faults.scenarios import NAME, Act, Scenario, Stage
 from tests.faults.writes import Place, Point, Tripwire, Write
 from tests.sandbox.standin import Snapshot
+from tests.sandbox.workspace import Workspace
 from tests.site import Site
 
 AT_ONCE = {
@@ -71,7 +72,8 @@ class Sweep:
     """Start with ``async with``."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._site = Site(cluster, changes=AT_ONCE)
+        # Two shares on a busy machine: an answer of DNS that came too late would be a difference at the end.
+        self._site = Site(cluster, changes=AT_ONCE, workspace=Workspace(dns_timeout=10.0))
         self._courses: dict[str, Course] = {}
         self._prepared: dict[Act, Prepared] = {}
         self._fresh: tuple[Snapshot, ...] = ()

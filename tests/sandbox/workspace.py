@@ -26,6 +26,8 @@ class Workspace:
     stalwart: StalwartStandIn = field(default_factory=StalwartStandIn)
     ocis: OcisStandIn = field(default_factory=OcisStandIn)
     dns: DnsStandIn = field(default_factory=DnsStandIn)
+    dns_timeout: float = 1.0
+    """Seconds the operator waits for an answer of DNS."""
 
     @property
     def systems(self) -> tuple[StandIn, ...]:
@@ -71,7 +73,11 @@ class Workspace:
                 "secretRef": {"name": "ocis"},
                 "requestsPerSecond": 2000,
             },
-            "dns": {"servers": [f"127.0.0.1:{self.dns.port}"], "timeoutSeconds": 1.0, "recheckSeconds": 2.0},
+            "dns": {
+                "servers": [f"127.0.0.1:{self.dns.port}"],
+                "timeoutSeconds": self.dns_timeout,
+                "recheckSeconds": 2.0,
+            },
             "deletion": {"graceSeconds": 0, "lookSeconds": 0.3},
             "purge": {"auditWaitSeconds": 0, "waitSeconds": 0.5, "lookSeconds": 0.5},
             "reconcile": {"breakerPauseSeconds": 0.3, "credentialsCheckSeconds": 0.5, "watchCheckSeconds": 5.0},
