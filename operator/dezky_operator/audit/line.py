@@ -1,0 +1,156 @@
+"""Line v1: the bytes that are the evidence (facts/audit-log.md 6.0). Pure.
+
+A line is one JSON object with every field always present, keys sorted, no spaces and no LF. It is stored as it is and
+never made anew from its parts; a reader takes it only if it is equal to its own re-encoding.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from dezky_operator.audit.defects import defect
+from dezky_operator.audit.errors import LineError
+from dezky_operator.audit.event import LARGEST_INT, LONGEST_EXT, PATHS, Outcome, is_key, is_source, is_src, is_uid
+from dezky_operator.audit.times import LAST_OF_MINUTE, TimeSource, is_canonical
+
+VERSION = 1
+LONGEST = 65_535
+"""Bytes of a line."""
+GENESIS = bytes(32)
+"""The hash before the first line, of the log and of each tenant."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
+Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_INT, le=LARGEST_INT)]
+
+
+class Party(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Who acted, or what was acted upon: a pseudonym (16 hex digits, empty without an id) and a type."""
+
+    ref: str
+    type: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """One line. Fields as facts/audit-log.md 6.0 names them; hashes are 64 lower-case hex digits."""
+
+    action: str
+    actor: Party
+    at: str
+    c: dict[str, str]
+    data: dict[str, str | Whole | bool]
+    ext: str
+    origin: str
+    outcome: Outcome
+    partner: str
+    prev: str
+    raw_len: Count
+    rec: str
+    recv: str
+    resource: Party
+    seq: Count
+    source: str
+    src: str
+    t_prev: str
+    t_seq: Count
+    tenant: str
+    time_source: TimeSource
+    v: int = VERSION
+
+
+# Not 'deterministic': that one sorts dicts and leaves the fields of structs in their order of declaration.
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(Line)
+_ORIGIN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/audit/[1-9][0-9]{0,15}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_REF = re.compile(r"(?:[0-9a-f]{16})?")
+_ALL_PATHS = frozenset(PATHS)
+
+
+def encode(line: Line) -> bytes:
+    """The canonical bytes, without LF. Raises LineError when they are too long."""
+    stored = _ENCODER.encode(line)
+    if len(stored) > LONGEST:
+        raise LineError(f"a line has at most {LONGEST} bytes, this one would have {len(stored)}")
+    return stored
+
+
+def decode(stored: bytes) -> Line:
+    """The line of canonical bytes. Raises LineError, which names what is wrong, for anything else.
+
+    Equal to its own re-encoding: so duplicate keys, a BOM, escapes that need not be, other orders and spaces fail.
+    """
+    if len(stored) > LONGEST:
+        raise LineError(f"not canonical: {len(stored)} bytes, at most {LONGEST} may be")
+    try:
+        line = _DECODER.decode(stored)
+        again = _ENCODER.encode(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise LineError(f"not canonical: {defect(stored) or error}") from None
+    if again != stored:
+        raise LineError(f"not canonical: {defect(stored) or _difference(stored, again)}")
+    check(line)
+    return line
+
+
+def _difference(stored: bytes, again: bytes) -> str:
+    same = next(
+        (n for n, (a, b) in enumerate(zip(stored, again, strict=False)) if a != b), min(len(stored), len(again))
+    )
+    return f"differs from its own re-encoding from byte {same}"
+
+
+def check(line: Line) -> None:
+    """Refuse a line whose fields break a rule of line v1. Raises LineError, which names the field."""
+    if line.v != VERSION:
+        raise LineError(f"v must be {VERSION}, found {line.v}")
+    if wrong := _wrong_name(line) or _wrong_time(line) or _wrong_commitment(line):
+        raise LineError(f"not line v{VERSION}: {wrong}")
+    for key in line.data:
+        if not is_key(key):
+            raise LineError(f"not line v{VERSION}: data holds the key {key[:64]!r}")
+
+
+def is_origin(text: str) -> bool:
+    """Whether ``text`` names a log: ``<installation uid>/audit/<epoch from 1>``."""
+    return _ORIGIN.fullmatch(text) is not None
+
+
+def _wrong_name(line: Line) -> str:
+    rules = (
+        ("origin", is_origin(line.origin)),
+        ("prev", _HASH.fullmatch(line.prev)),
+        ("t_prev", _HASH.fullmatch(line.t_prev)),
+        ("tenant", is_uid(line.tenant)),
+        ("partner", is_uid(line.partner)),
+        ("source", is_source(line.source)),
+        ("src", is_src(line.src)),
+        ("ext", 0 < len(line.ext) <= LONGEST_EXT),
+        ("action", line.action),
+    )
+    return next((name for name, holds in rules if not holds), "")
+
+
+def _wrong_time(line: Line) -> str:
+    rules = (
+        ("at", is_canonical(line.at)),
+        ("rec", is_canonical(line.rec)),
+        ("recv", is_canonical(line.recv)),
+        ("at is not rec", line.time_source != TimeSource.REC or line.at == line.rec),
+        ("at is not clamped", line.time_source != TimeSource.CLAMPED or line.at.endswith(LAST_OF_MINUTE)),
+    )
+    return next((name for name, holds in rules if not holds), "")
+
+
+def _wrong_commitment(line: Line) -> str:
+    made = line.c
+    if not made.keys() <= _ALL_PATHS:
+        return "c holds an unknown path"
+    if not all(map(_HASH.fullmatch, made.values())):
+        return "c holds what is no hash"
+    for name, party in (("actor", line.actor), ("resource", line.resource)):
+        if not _REF.fullmatch(party.ref) or bool(party.ref) != (f"{name}.id" in made):
+            return f"{name}.ref does not belong to the commitment {name}.id"
+    return "" if bool(line.raw_len) == ("raw" in made) else "raw_len does not belong to the commitment raw"
