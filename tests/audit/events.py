@@ -8,6 +8,7 @@ from hashlib import sha256
 from dezky_operator.audit.checkpoint import Checkpoint, Signers
 from dezky_operator.audit.draft import Draft, Place, prepare, sequenced
 from dezky_operator.audit.event import Event, Outcome
+from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.keys import hmac_key, log_key, time_key
 from dezky_operator.audit.line import GENESIS, encode
 from dezky_operator.audit.merkle import leaf_hash, root_of
@@ -17,17 +18,12 @@ from tests.audit.golden import LOG_SEED, ORIGIN, PARTNER, RAW, SECRET, TENANT, T
 AT = "2026-11-24T04:00:00.000000Z"
 
 
-class Ring:
-    """Keys of people and tenants, made from their names, or one key for everybody."""
-
-    def __init__(self, everybody: bytes | None = None) -> None:
-        self.everybody = everybody
-
-    def subject(self, tenant: str, subject: str) -> bytes:
-        return self.everybody or sha256(f"{tenant}/{subject}".encode()).digest()
-
-    def tenant(self, tenant: str) -> bytes:
-        return sha256(tenant.encode()).digest()
+def ring(everybody: bytes | None = None) -> KeyRing:
+    """Keys made from the names of people and tenants, or one key for everybody."""
+    return KeyRing(
+        lambda tenant, subject: everybody or sha256(f"{tenant}/{subject}".encode()).digest(),
+        lambda tenant: sha256(tenant.encode()).digest(),
+    )
 
 
 def counting(start: int = 0) -> Callable[[int], bytes]:
@@ -36,7 +32,7 @@ def counting(start: int = 0) -> Callable[[int], bytes]:
     return lambda count: bytes([next(numbers) % 256]) * count
 
 
-def login(ext: str = "3f", **changed: object) -> Event:
+def login(ext: str = "3f", /, **changed: object) -> Event:
     """A sign-in of ann, as the worked example has it."""
     fields: dict[str, object] = {
         "src": "authentik-main",
@@ -76,7 +72,7 @@ def own(ext: str, action: str, **changed: object) -> Event:
 
 def drafted(event: Event) -> Draft:
     """The event ready for its place."""
-    return prepare(event, keys=Ring(), random=counting())
+    return prepare(event, keys=ring(), random=counting())
 
 
 def log_of(events: Iterable[Event], recs: Sequence[str] = ()) -> list[bytes]:

@@ -12,7 +12,7 @@ from dezky_operator.audit.line import GENESIS, decode, encode
 from dezky_operator.audit.merkle import leaf_hash, root_of
 from dezky_operator.audit.note import parse
 from tests.audit import golden
-from tests.audit.events import Ring, login, own, signers
+from tests.audit.events import login, own, ring, signers
 
 LEAVES = [bytes.fromhex(leaf) for leaf in golden.LEAVES]
 SALTS = {"actor.email": b"\x40" * 16, "actor.id": b"\x41" * 16, "raw": b"\x42" * 16, "tenant.slug": b"\x43" * 16}
@@ -45,9 +45,8 @@ def test_line_2_is_a_step_of_the_operator() -> None:
 
 def written(event: Event, seq: int, prev: bytes, t_seq: int, t_prev: bytes, rec: str) -> bytes:
     """The event's line under the keys and salts of the example."""
-    # The order in which prepare asks: a salt for each value, then the nonce and the salt of the text.
-    asked = iter([*(SALTS[path] for path in event.values), bytes(12), SALTS["raw"]])
-    draft = prepare(event, keys=Ring(golden.SUBJECT_KEY), random=lambda _: next(asked))
+    fresh = b"".join(SALTS[path] for path in event.values) + SALTS["raw"] + bytes(12)
+    draft = prepare(event, keys=ring(golden.SUBJECT_KEY), random=lambda count: fresh[-count:])
     return encode(sequenced(draft, Place(golden.ORIGIN, seq, prev, t_seq, t_prev, rec)))
 
 

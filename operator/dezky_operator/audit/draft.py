@@ -5,35 +5,25 @@ What a sequencer adds is only the place, so the same draft offered twice differs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
-from dezky_operator.audit.commitments import SALT, blind_index, commitment, pseudonym
+from dezky_operator.audit.commitments import SALT, commitment, commitments
 from dezky_operator.audit.errors import EventError
 from dezky_operator.audit.event import LARGEST_INT, SENDER_ID, Datum, Event, Outcome, check
+from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.line import LONGEST, Line, Party
 from dezky_operator.audit.sealing import NONCE, seal, text_key
 from dezky_operator.audit.times import TimeSource
 
-INDEXED = frozenset({"actor.email"})
-"""Values that are looked for by value."""
+INDEXED = "actor.email"
+"""The value that is looked for by value."""
 OVERSIZED = "ingest.oversized"
 SURELY_FITS = 60_000
 """Bytes of an event's own texts below which no line can be too long: the rest of a line has less than 4 KiB."""
 KEPT = 256
 """Characters kept of the action of an event that is too long."""
-
-
-class SubjectKeys(Protocol):
-    """Where the keys of people come from. They are made on first use and deleted to erase a person."""
-
-    def subject(self, tenant: str, subject: str) -> bytes:
-        """The 32 bytes of one person or object of a tenant."""
-
-    def tenant(self, tenant: str) -> bytes:
-        """The 32 bytes of a tenant; ``""`` is one like any other."""
 
 
 class Private(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +105,7 @@ def sequenced(draft: Draft, place: Place) -> Line:
     )
 
 
-def prepare(event: Event, *, keys: SubjectKeys, random: Callable[[int], bytes]) -> Draft:
+def prepare(event: Event, *, keys: KeyRing, random: Callable[[int], bytes]) -> Draft:
     """Commit to the personal values and seal the text.
 
     An event whose line would be too long becomes ``ingest.oversized`` with its text sealed as ever.
@@ -166,16 +156,24 @@ def _oversized(event: Event, length: int) -> Event:
     )
 
 
-def _draft(event: Event, keys: SubjectKeys, random: Callable[[int], bytes]) -> Draft:
-    c, f = _committed(event.values, random)
-    subjects = _subjects(event, keys)
-    private = _private(event, f, subjects, keys, random)
+def _draft(event: Event, keys: KeyRing, random: Callable[[int], bytes]) -> Draft:
+    values = event.values if all(event.values.values()) else {path: text for path, text in event.values.items() if text}
+    # All that is random in one request: each is a system call.
+    fresh = random(SALT * (len(values) + 1) + NONCE)
+    c, f = commitments(values, fresh)
+    dk = event.dk
+    email = values.get(INDEXED)
+    bi = (keys.index(event.tenant, email),) if email else ()
     if event.raw:
-        c["raw"] = commitment(private.raw_salt, "raw", event.raw)
+        raw_salt, nonce = fresh[-SALT - NONCE : -NONCE], fresh[-NONCE:]
+        c["raw"] = commitment(raw_salt, "raw", event.raw)
+        private = Private(f, seal(event.raw, key=_text_key(event, dk, keys), nonce=nonce), raw_salt, bi, event.people)
+    else:
+        private = Private(f, bi=bi)
     return Draft(
-        dk=event.dk,
+        dk=dk,
         action=event.action,
-        actor=_party("actor.id", event.actor_type, event.values, subjects),
+        actor=_party(event.actor_type, values.get("actor.id"), event.tenant, keys),
         at=event.at,
         c=c,
         data={**event.data, SENDER_ID: event.evt_id} if event.evt_id else event.data,
@@ -184,7 +182,7 @@ def _draft(event: Event, keys: SubjectKeys, random: Callable[[int], bytes]) -> D
         partner=event.partner,
         raw_len=len(event.raw),
         recv=event.recv,
-        resource=_party("resource.id", event.resource_type, event.values, subjects),
+        resource=_party(event.resource_type, values.get("resource.id"), event.tenant, keys),
         source=event.source,
         src=event.src,
         tenant=event.tenant,
@@ -194,41 +192,12 @@ def _draft(event: Event, keys: SubjectKeys, random: Callable[[int], bytes]) -> D
     )
 
 
-def _committed(
-    values: Mapping[str, str], random: Callable[[int], bytes]
-) -> tuple[dict[str, str], dict[str, tuple[bytes, str]]]:
-    """The commitments, and what opens them. Empty values have neither."""
-    c: dict[str, str] = {}
-    f: dict[str, tuple[bytes, str]] = {}
-    for path, value in values.items():
-        if value:
-            salt = random(SALT)
-            f[path] = (salt, value)
-            c[path] = commitment(salt, path, value.encode())
-    return c, f
+def _party(kind: str, subject: str | None, tenant: str, keys: KeyRing) -> Party:
+    return Party(keys.subject(tenant, subject).ref if subject else "", kind)
 
 
-def _subjects(event: Event, keys: SubjectKeys) -> dict[str, bytes]:
-    """The key of everybody and everything with an id in this event, by id."""
-    named = (event.values.get("actor.id", ""), event.values.get("resource.id", ""), *event.people)
-    return {name: keys.subject(event.tenant, name) for name in named if name}
-
-
-def _party(path: str, kind: str, values: Mapping[str, str], subjects: Mapping[str, bytes]) -> Party:
-    name = values.get(path, "")
-    return Party(pseudonym(subjects[name], name) if name else "", kind)
-
-
-def _private(
-    event: Event,
-    f: dict[str, tuple[bytes, str]],
-    subjects: Mapping[str, bytes],
-    keys: SubjectKeys,
-    random: Callable[[int], bytes],
-) -> Private:
-    tenant = keys.tenant(event.tenant)
-    bi = tuple(blind_index(tenant, f[path][1]) for path in INDEXED if path in f)
-    if not event.raw:
-        return Private(f=f, bi=bi)
-    sealed = seal(event.raw, key=text_key(event.dk, subjects=subjects, tenant=tenant), nonce=random(NONCE))
-    return Private(f=f, raw=sealed, raw_salt=random(SALT), bi=bi, people=event.people)
+def _text_key(event: Event, dk: bytes, keys: KeyRing) -> bytes:
+    """The key of the event's text, of the keys of everybody and everything with an id in it."""
+    named = (event.values.get("actor.id"), event.values.get("resource.id"), *event.people)
+    subjects = {name: keys.subject(event.tenant, name).key for name in named if name}
+    return text_key(dk, subjects=subjects, tenant=keys.tenant(event.tenant))

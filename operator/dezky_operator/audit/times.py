@@ -9,6 +9,9 @@ from enum import StrEnum
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_PLAIN_TIME = r"[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z"
+# Every month has a 28th: most times need no calendar.
+_PLAIN = re.compile(rf"{_PLAIN_TIME}(?:\n{_PLAIN_TIME})*", re.ASCII)
 LAST_OF_MINUTE = ":59.999999Z"
 
 
@@ -37,6 +40,8 @@ def from_source(text: str) -> tuple[str, TimeSource]:
 
     A time without a zone is no time: to guess one would move the event by hours without a trace.
     """
+    if is_canonical(text):
+        return text, TimeSource.SOURCE
     found = RFC3339.fullmatch(text)
     if found is None:
         return "", TimeSource.REC
@@ -48,6 +53,11 @@ def from_source(text: str) -> tuple[str, TimeSource]:
     except (ValueError, OverflowError):
         return "", TimeSource.REC
     return at, TimeSource.CLAMPED if leap else TimeSource.SOURCE
+
+
+def are_canonical(*texts: str) -> bool:
+    """Whether all of them are; as quick as asking for one."""
+    return _PLAIN.fullmatch("\n".join(texts)) is not None or all(map(is_canonical, texts))
 
 
 def is_canonical(text: str) -> bool:
