@@ -107,10 +107,10 @@ def _difference(stored: bytes, again: bytes) -> str:
 def check(line: Line) -> None:
     """Refuse a line whose fields break a rule of line v1. Raises LineError, which names the field."""
     if wrong := _wrong_name(line) or _wrong_time(line) or _wrong_commitment(line):
-        raise LineError(f"not line v{VERSION}: {wrong}")
+        raise LineError(f"not canonical: {wrong}")
     for key in line.data:
         if not is_key(key):
-            raise LineError(f"not line v{VERSION}: data holds the key {key[:64]!r}")
+            raise LineError(f"not canonical: data holds the key {key[:64]!r}")
 
 
 @lru_cache(maxsize=64)
