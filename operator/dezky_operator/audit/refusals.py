@@ -1,0 +1,30 @@
+"""Why nothing is appended.
+
+::
+
+    AuditError
+    └── NotAppendedError    the log takes no line now; spool or inbox keep what comes
+        ├── ClockError      the clock is too far from the API server's to say when anything happened
+        ├── BrokenLogError  the store's end is missing: it was cut, or is not the log it was
+        └── FullLogError    every number a line can have is used
+"""
+
+from __future__ import annotations
+
+from dezky_operator.audit.errors import AuditError
+
+
+class NotAppendedError(AuditError):
+    """The log takes no line now. The message says why and what to do."""
+
+
+class ClockError(NotAppendedError):
+    """The clock differs from the API server's by more than the log allows."""
+
+
+class BrokenLogError(NotAppendedError):
+    """The end of the log is not where its head says it was."""
+
+
+class FullLogError(NotAppendedError):
+    """Every number a line can have is used: a new epoch is due."""

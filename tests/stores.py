@@ -1,0 +1,114 @@
+"""Stores that behave as a bad day makes them: around a real one, whose answers they give."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from dezky_operator.store.interface import Reader, Result, Rows, Store, UnavailableError
+
+
+class LostError(Exception):
+    """The connection is lost. No error of the store: the sequencer must not take it for an answer."""
+
+
+class Around:
+    """A store around another one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self, work: Callable[[Rows], Awaitable[Result]]) -> Result:
+        """As the store does."""
+        return await self._store.run(work)
+
+    async def read(self, work: Callable[[Reader], Awaitable[Result]]) -> Result:
+        """As the store does."""
+        return await self._store.read(work)
+
+    async def scrub(self) -> None:
+        """As the store does."""
+        await self._store.scrub()
+
+    async def close(self) -> None:
+        """As the store does."""
+        await self._store.close()
+
+
+class Faulty(Around):
+    """One whose connection is lost with call number ``at`` of the work, or, ``done``, after the work is durable."""
+
+    def __init__(self, store: Store, *, at: int, done: bool = False) -> None:
+        super().__init__(store)
+        self._at = at
+        self._done = done
+
+    async def run(self, work: Callable[[Rows], Awaitable[Result]]) -> Result:
+        """Lose the connection in the work or after it."""
+        if not self._done:
+            return await self._store.run(lambda rows: work(Counting(rows, self._at)))
+        await self._store.run(work)
+        raise UnavailableError("the answer was lost")
+
+
+class Counting:
+    """Rows whose connection is lost with the call of a given number."""
+
+    def __init__(self, rows: Rows, left: int) -> None:
+        self._rows = rows
+        self._left = left
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._rows, name)
+
+        async def counted(*args: object, **named: object) -> object:
+            self._left -= 1
+            if self._left < 0:
+                raise LostError(name)
+            return await method(*args, **named)
+
+        return counted
+
+
+class Stepping(Around):
+    """The store as MongoDB would be: every call is durable by itself, and others come in between."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def step(*args: object, **named: object) -> object:
+            answer = await self._store.run(lambda rows: _kept(getattr(rows, name)(*args, **named)))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return step
+
+    async def run(self, work: Callable[[Rows], Awaitable[Result]]) -> Result:
+        """Run it call by call."""
+        return await work(self)
+
+
+class Asleep(Stepping):
+    """One that falls asleep before its first insert."""
+
+    def __init__(self, store: Stepping) -> None:
+        super().__init__(store)
+        self.looked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        async def step(*args: object, **named: object) -> object:
+            if name == "insert" and not self.go.is_set():
+                self.looked.set()
+                await self.go.wait()
+            return await getattr(self._store, name)(*args, **named)
+
+        return step
+
+
+async def _kept(call: Awaitable[object]) -> object:
+    """The answer or the error: one that left the work would undo what was inserted before it, as no MongoDB does."""
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - raised again by the one who asked
+        return error
