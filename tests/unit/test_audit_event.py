@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dezky_operator.audit.commitments import blind_index, commitment, commitments
-from dezky_operator.audit.draft import OVERSIZED, Place, longest, prepare, sequenced
+from dezky_operator.audit.draft import OVERSIZED, Draft, Place, longest, prepare, sequenced
 from dezky_operator.audit.errors import EventError, SealError
 from dezky_operator.audit.event import LARGEST_INT, PATHS, Event, check
 from dezky_operator.audit.keyring import KeyRing
@@ -85,6 +86,13 @@ def test_the_sender_id_goes_into_the_data_and_not_into_the_identity() -> None:
     plain, marked = drafted(login()), drafted(login(evt_id="e-1"))
     assert marked.data == {"method": "password", "evt_id": "e-1"}
     assert marked.dk == plain.dk
+
+
+def test_a_draft_survives_the_inbox() -> None:
+    draft = drafted(login(evt_id="e-1", people=("7",)))
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(draft), type=Draft)
+    assert kept == draft
+    assert encode(sequenced(kept, LAST)) == encode(sequenced(draft, LAST))
 
 
 def test_empty_values_have_no_commitment() -> None:

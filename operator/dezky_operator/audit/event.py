@@ -137,19 +137,25 @@ def check(event: Event) -> None:
             raise EventError(f"values: {path} must be text, found {type(value).__name__}")
 
 
+@lru_cache(maxsize=16_384)
+def _check_names(src: str, source: str, tenant: str, partner: str) -> None:
+    """All four at once: they come together again and again."""
+    if not is_src(src):
+        raise EventError(f"src must be the name of an AuditSource, found {src[:64]!r}")
+    if not is_source(source):
+        raise EventError(f"source must be a type in lower-case letters, found {source[:64]!r}")
+    if not is_uid(tenant) or not is_uid(partner):
+        raise EventError("tenant and partner must be uids in lower case, or empty")
+
+
 def _check_identity(event: Event) -> None:
-    if not is_src(event.src):
-        raise EventError(f"src must be the name of an AuditSource, found {event.src[:64]!r}")
-    if not is_source(event.source):
-        raise EventError(f"source must be a type in lower-case letters, found {event.source[:64]!r}")
+    _check_names(event.src, event.source, event.tenant, event.partner)
     if not event.ext or len(event.ext) > LONGEST_EXT:
         raise EventError(f"ext must be the source's id of the event, 1 to {LONGEST_EXT} long, found {len(event.ext)}")
     if len(event.evt_id) > LONGEST_EXT:
         raise EventError(f"evt_id must be at most {LONGEST_EXT} long, found {len(event.evt_id)}")
     if not event.action:
         raise EventError("action must not be empty")
-    if not is_uid(event.tenant) or not is_uid(event.partner):
-        raise EventError("tenant and partner must be uids in lower case, or empty")
 
 
 def _check_times(event: Event) -> None:

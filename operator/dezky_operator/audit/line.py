@@ -12,7 +12,6 @@ from typing import Annotated
 
 import msgspec
 
-from dezky_operator.audit.commitments import REF
 from dezky_operator.audit.defects import defect
 from dezky_operator.audit.errors import LineError
 from dezky_operator.audit.event import LARGEST_INT, LONGEST_EXT, PATHS, Outcome, is_key, is_source, is_src, is_uid
@@ -21,8 +20,6 @@ from dezky_operator.audit.times import LAST_OF_MINUTE, TimeSource, are_canonical
 VERSION = 1
 LONGEST = 65_535
 """Bytes of a line."""
-HEX = 64
-"""Digits of a hash."""
 GENESIS = bytes(32)
 """The hash before the first line, of the log and of each tenant."""
 
@@ -68,6 +65,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_f
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Line)
 _ORIGIN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/audit/[1-9][0-9]{0,15}")
+_REF = re.compile(r"[0-9a-f]{16}")
 _ALL_PATHS = frozenset(PATHS)
 
 
@@ -152,8 +150,7 @@ def _wrong_commitment(line: Line) -> str:
     made = line.c
     if not made.keys() <= _ALL_PATHS:
         return "c holds an unknown path"
-    hashes = [line.prev, line.t_prev, *made.values()]
-    if set(map(len, hashes)) != {HEX} or not _is_hex("".join(hashes)):
+    if not _are_hashes(" ".join([line.prev, line.t_prev, *made.values()])):
         return "prev, t_prev or c holds what is no hash"
     if not _party_fits(line.actor, "actor.id" in made) or not _party_fits(line.resource, "resource.id" in made):
         return "a ref does not belong to the commitment of its id"
@@ -161,11 +158,12 @@ def _wrong_commitment(line: Line) -> str:
 
 
 def _party_fits(party: Party, committed: bool) -> bool:  # noqa: FBT001 - private
-    return len(party.ref) == REF and _is_hex(party.ref) if committed else not party.ref
+    return _REF.fullmatch(party.ref) is not None if committed else not party.ref
 
 
-def _is_hex(text: str) -> bool:
+def _are_hashes(text: str) -> bool:
+    """Whether it is hashes in hex with one space between two. All at once: a pattern for each costs thrice as much."""
     try:
-        return bytes.fromhex(text).hex() == text
+        return bytes.fromhex(text).hex(" ", len(GENESIS)) == text
     except ValueError:
         return False
