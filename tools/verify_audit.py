@@ -313,8 +313,6 @@ def chunks_of(path: Path) -> Iterator[bytes]:
             if packed is None:
                 yield piece
                 continue
-            if packed.eof:
-                raise Bad(f"{path.name}: trailing data")
             try:
                 while piece:
                     yield packed.decompress(piece, 1 << 24)

@@ -132,6 +132,29 @@ def test_a_changed_consistency_proof_proves_nothing(second: int, data: st.DataOb
             verify_consistency(first=first, second=second, **right | change)
 
 
+def test_an_inclusion_proof_has_the_length_its_size_asks_for() -> None:
+    leaf, other = LEAVES[:2]
+    with pytest.raises(ProofError, match="does not lead"):
+        verify_inclusion(leaf=leaf, index=0, size=2, proof=[], root=leaf)
+    with pytest.raises(ProofError, match="too long"):
+        verify_inclusion(leaf=leaf, index=0, size=1, proof=[other], root=node_hash(other, leaf))
+    torn = [other[:16], other[16:]]
+    with pytest.raises(ProofError, match="does not lead"):
+        verify_inclusion(leaf=leaf, index=0, size=2, proof=[other + b"x"], root=node_hash(leaf, other + b"x"))
+    with pytest.raises(ProofError, match=r"does not lead|too long"):
+        verify_inclusion(leaf=leaf, index=0, size=2, proof=torn, root=node_hash(leaf, other))
+
+
+def test_a_consistency_proof_has_the_length_its_sizes_ask_for() -> None:
+    with pytest.raises(ProofError, match="does not join"):
+        verify_consistency(first=1, second=4, first_root=mth(0, 1), second_root=mth(0, 2), proof=[LEAVES[1]])
+    extra = LEAVES[9]
+    longer = [*subproof(3, 0, 4, known=True), extra]
+    roots = {"first_root": node_hash(extra, mth(0, 3)), "second_root": node_hash(extra, mth(0, 4))}
+    with pytest.raises(ProofError, match="does not join"):
+        verify_consistency(first=3, second=4, proof=longer, **roots)
+
+
 def test_every_log_begins_with_the_empty_one() -> None:
     assert consistency_proof(0, 7, NODE) == ()
     verify_consistency(first=0, second=7, first_root=EMPTY_ROOT, second_root=mth(0, 7), proof=())

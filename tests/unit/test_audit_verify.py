@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,6 +189,14 @@ def test_an_unusual_id_is_canonical_to_both(tmp_path: Path, value: bytes) -> Non
     assert found == []
 
 
+def test_commitments_out_of_order_are_not_canonical_to_both(tmp_path: Path) -> None:
+    made = re.search(rb'("actor.email":"[0-9a-f]{64}"),("actor.id":"[0-9a-f]{64}")', LOG[4])
+    assert made
+    for changed in (made[2] + b"," + made[1], made[1] + b"," + made[1] + b"," + made[2]):
+        code, found = both(tmp_path, export(replaced(4, made[0], changed)))
+        assert (code, found[0]) == (Verdict.TAMPERED, "seq 4 not canonical")
+
+
 @pytest.mark.parametrize("name", ["000.jsonl", "log.note"])
 @pytest.mark.parametrize("bit", [1, 0x20, 0x80])
 def test_any_other_byte_of_the_example_is_judged_alike(tmp_path: Path, name: str, bit: int) -> None:
@@ -296,6 +305,16 @@ def test_a_packed_export_has_one_member(tmp_path: Path, packed: bytes, code: int
     ran = run(written(tmp_path, {"000.jsonl.gz": packed, "log.note": WHOLE["log.note"]}), "--key", VKEY)
     assert ran.returncode == code
     assert words in ran.stdout
+
+
+def test_what_follows_a_member_that_ends_with_a_read_is_trailing_data(tmp_path: Path) -> None:
+    packed = gzip.compress(WHOLE["000.jsonl"], mtime=0)
+    header, body = packed[:3] + b"\x08" + packed[4:10], packed[10:]
+    # A file name in the header fills the member up to what the reader takes at once.
+    whole = header + b"n" * ((1 << 20) - len(header) - 1 - len(body)) + b"\0" + body
+    for data, code in ((whole, Verdict.VALID), (whole + bytes(1), Verdict.TAMPERED)):
+        ran = run(written(tmp_path, {"000.jsonl.gz": data, "log.note": WHOLE["log.note"]}), "--key", VKEY)
+        assert (ran.returncode, "trailing data" in ran.stdout) == (code, code == Verdict.TAMPERED)
 
 
 def test_a_codec_it_can_not_read_is_incomplete_and_not_valid(tmp_path: Path) -> None:
