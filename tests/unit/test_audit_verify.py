@@ -210,7 +210,39 @@ def test_any_other_byte_of_the_example_is_judged_alike(tmp_path: Path, name: str
         assert code == (Verdict.TAMPERED if own else code), (place, found)
 
 
-@settings(max_examples=60, deadline=None)
+SPLICES = [
+    b"",
+    b'"',
+    b"\\",
+    b"\\u0000",
+    b"\\u001f",
+    b"\\n",
+    b"\x7f",
+    b"\x01",
+    b"{}",
+    b"0",
+    b"-",
+    b"60",
+    b"29",
+    b".",
+    b",",
+    b":",
+    b"ffff",
+]
+SPLICES += [
+    b"9007199254740991",
+    b"9007199254740993",
+    b"true",
+    b"null",
+    b'"a":1',
+    b"\xc3\xa9",
+    b"\xed\xa0\x80",
+    b"A",
+    b" ",
+]
+
+
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_mix_of_lines_and_bytes_is_judged_alike(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -218,7 +250,7 @@ def test_any_mix_of_lines_and_bytes_is_judged_alike(
     lines = list(LOG)
     for _ in range(data.draw(st.integers(1, 3))):
         n = data.draw(st.integers(0, len(lines) - 1))
-        match data.draw(st.sampled_from(["drop", "twice", "move", "byte", "cut"])):
+        match data.draw(st.sampled_from(["drop", "twice", "move", "byte", "cut", "splice"])):
             case "drop" if len(lines) > 1:
                 del lines[n]
             case "twice":
@@ -229,6 +261,10 @@ def test_any_mix_of_lines_and_bytes_is_judged_alike(
                 place = data.draw(st.integers(0, len(lines[n]) - 1))
                 byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != 10))
                 lines[n] = lines[n][:place] + bytes([byte]) + lines[n][place + 1 :]
+            case "splice":
+                place = data.draw(st.integers(0, len(lines[n])))
+                end = place + data.draw(st.integers(0, 5))
+                lines[n] = lines[n][:place] + data.draw(st.sampled_from(SPLICES)) + lines[n][end:]
             case _:
                 lines[n] = lines[n][: data.draw(st.integers(0, len(lines[n])))]
     code, _ = both(tmp_path_factory.getbasetemp() / "mix", export(lines, note_of(LOG)))
