@@ -9,6 +9,7 @@
     ├── ProofError      an inclusion or consistency proof does not prove what it should
     ├── TileError       a stored tile is missing, too short or holds other hashes
     ├── KeyFormatError  a key or its printed form is malformed
+    ├── LedgerError     the list of an erasure is malformed
     └── NoteError       a signed note or checkpoint is malformed, unsigned, or signed by a key that may not
 
 Messages name the thing, what was expected and what was found. They never hold a personal value.
@@ -43,6 +44,10 @@ class TileError(AuditError):
 
 class KeyFormatError(AuditError):
     """A key, its name or its printed form is malformed."""
+
+
+class LedgerError(AuditError):
+    """The list of an erasure is not what it has to be."""
 
 
 class NoteError(AuditError):

@@ -1,7 +1,7 @@
 """Keys of people and tenants while they are in use (facts/audit-log.md 2.8). No I/O: the keys come through a parameter.
 
-What is made of a key (a pseudonym, a blind index) is kept with it, since the same few people act again and again, and is
-forgotten with it.
+What is made of a key (a pseudonym, a blind index) is kept with it, since the same few people act again and again, and
+is forgotten with it.
 """
 
 from __future__ import annotations
