@@ -15,7 +15,7 @@ from dezky_operator.audit.commitments import blind_index, commitment, commitment
 from dezky_operator.audit.draft import OVERSIZED, Draft, Place, longest, prepare, sequenced
 from dezky_operator.audit.errors import EventError, SealError
 from dezky_operator.audit.event import LARGEST_INT, PATHS, Event, check
-from dezky_operator.audit.keyring import KeyRing
+from dezky_operator.audit.keyring import MOST, KeyRing
 from dezky_operator.audit.line import GENESIS, LONGEST, decode, encode
 from dezky_operator.audit.sealing import CONTEXT, text_key, unseal
 from dezky_operator.audit.times import TimeSource, from_source, from_unix_ns, is_canonical, written
@@ -248,6 +248,17 @@ def test_a_forgotten_person_gets_what_the_next_key_makes() -> None:
     assert keys.subject(TENANT, "42") is before
     keys.forget(TENANT)
     assert keys.subject(TENANT, "42").ref != before.ref
+
+
+def test_a_ring_of_keys_does_not_grow_with_what_a_sender_makes_up() -> None:
+    keys = ring()
+    for n in range(MOST + 10):
+        keys.subject(TENANT, str(n))
+    assert len(keys._subjects) <= MOST
+    long = "x" * 60_000
+    assert keys.subject(TENANT, long) == keys.subject(TENANT, long)
+    assert keys.index(TENANT, long) == blind_index(keys.tenant(TENANT), long)
+    assert (TENANT, long) not in keys._subjects.keys() | keys._indexes.keys()
 
 
 def test_the_blind_index_finds_an_address_however_it_is_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from dezky_operator.audit.errors import LineError
 from dezky_operator.audit.event import LARGEST_INT, Outcome
 from dezky_operator.audit.line import GENESIS, LONGEST, Line, Party, decode, encode
 from dezky_operator.audit.merkle import leaf_hash
+from dezky_operator.audit.patterns import remembered
 from dezky_operator.audit.times import TimeSource
 from tests.audit.events import AT, drafted, login
 from tests.audit.golden import LINES, ORIGIN, PARTNER, TENANT
@@ -183,3 +185,11 @@ def test_every_field_is_always_there() -> None:
 def test_the_example_has_the_ids_of_the_example() -> None:
     line = decode(LINE)
     assert (line.tenant, line.partner, line.origin, line.t_seq) == (TENANT, PARTNER, ORIGIN, 0)
+
+
+def test_what_does_not_fit_is_not_remembered_and_what_does_is_bounded() -> None:
+    fits = remembered("[a-z]{1,9}", most=2)
+    assert [fits(text) for text in ("a", "b", "A", "c", "a", "A" * 60_000)] == [True, True, False, True, True, False]
+    known = inspect.getclosurevars(fits).nonlocals["known"]
+    assert known <= {"a", "b", "c"}
+    assert len(known) <= 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -11,6 +10,7 @@ from hashlib import sha256
 import msgspec
 
 from dezky_operator.audit.errors import EventError
+from dezky_operator.audit.patterns import is_key, is_source, is_src, is_uid
 from dezky_operator.audit.times import LAST_OF_MINUTE, TimeSource, are_canonical
 
 LARGEST_INT = 2**53 - 1
@@ -92,37 +92,6 @@ def dedupe_key(src: str, ext: str) -> bytes:
     return sha256(f"{src}\0{ext}".encode()).digest()
 
 
-_SRC = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-_SOURCE = re.compile(r"[a-z]{1,32}")
-_KEY = re.compile(r"[a-z0-9_.]{1,128}")
-_UID = re.compile(r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?")
-
-
-# The same few hundred strings come again and again, and four patterns an event cost more than its hash.
-@lru_cache(maxsize=4_096)
-def is_src(text: str) -> bool:
-    """Whether it can be the name of an AuditSource."""
-    return _SRC.fullmatch(text) is not None
-
-
-@lru_cache(maxsize=256)
-def is_source(text: str) -> bool:
-    """Whether it can be a type of source."""
-    return _SOURCE.fullmatch(text) is not None
-
-
-@lru_cache(maxsize=4_096)
-def is_key(text: str) -> bool:
-    """Whether it may be a key of ``data``."""
-    return _KEY.fullmatch(text) is not None
-
-
-@lru_cache(maxsize=16_384)
-def is_uid(text: str) -> bool:
-    """Whether it is a uid in lower case, or empty."""
-    return _UID.fullmatch(text) is not None
-
-
 def check(event: Event) -> None:
     """Refuse what no line may hold. Raises EventError, which names the field and never its value."""
     _check_identity(event)
@@ -139,7 +108,7 @@ def check(event: Event) -> None:
 
 @lru_cache(maxsize=16_384)
 def _check_names(src: str, source: str, tenant: str, partner: str) -> None:
-    """All four at once: they come together again and again."""
+    """All four at once: they come together again and again. What is refused is not kept."""
     if not is_src(src):
         raise EventError(f"src must be the name of an AuditSource, found {src[:64]!r}")
     if not is_source(source):

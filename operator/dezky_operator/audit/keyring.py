@@ -16,7 +16,9 @@ from dezky_operator.audit.errors import SealError
 from dezky_operator.audit.sealing import KEY
 
 MOST = 20_000
-"""Entries kept of each kind; about 8 MiB in all."""
+"""Entries kept of each kind; about 8 MiB in all, 20 MiB at the longest texts."""
+LONGEST = 320
+"""Characters of an id or value that is kept: an e-mail address has no more. What a sender makes longer is not."""
 
 
 K = TypeVar("K")
@@ -47,7 +49,8 @@ class KeyRing:
         if found is None:
             key = _checked(self._subject_key(tenant, subject))
             found = Subject(key, pseudonym(key, subject))
-            _room(self._subjects)[tenant, subject] = found
+            if len(subject) <= LONGEST:
+                _room(self._subjects)[tenant, subject] = found
         return found
 
     def tenant(self, tenant: str) -> bytes:
@@ -61,7 +64,9 @@ class KeyRing:
         """What a value is found by."""
         found = self._indexes.get((tenant, value))
         if found is None:
-            found = _room(self._indexes)[tenant, value] = blind_index(self.tenant(tenant), value)
+            found = blind_index(self.tenant(tenant), value)
+            if len(value) <= LONGEST:
+                _room(self._indexes)[tenant, value] = found
         return found
 
     def forget(self, tenant: str) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 
 from dezky_operator.audit.defects import defect
 from dezky_operator.audit.errors import LineError
-from dezky_operator.audit.event import LARGEST_INT, LONGEST_EXT, PATHS, Outcome, is_key, is_source, is_src, is_uid
+from dezky_operator.audit.event import LARGEST_INT, LONGEST_EXT, PATHS, Outcome
+from dezky_operator.audit.patterns import is_key, is_origin, is_source, is_src, is_uid
 from dezky_operator.audit.times import LAST_OF_MINUTE, TimeSource, are_canonical, is_canonical
 
 VERSION = 1
@@ -67,7 +67,6 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_f
 # Not 'deterministic': that one sorts dicts and leaves the fields of structs in their order of declaration.
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Line)
-_ORIGIN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/audit/[1-9][0-9]{0,15}")
 _REF = re.compile(r"[0-9a-f]{16}")
 _ALL_PATHS = frozenset(PATHS)
 
@@ -112,12 +111,6 @@ def check(line: Line) -> None:
     for key in line.data:
         if not is_key(key):
             raise LineError(f"not canonical: data holds the key {key[:64]!r}")
-
-
-@lru_cache(maxsize=64)
-def is_origin(text: str) -> bool:
-    """Whether ``text`` names a log: ``<installation uid>/audit/<epoch from 1>``."""
-    return _ORIGIN.fullmatch(text) is not None
 
 
 # Chains of ifs where a table of rules would read better: this runs for every line of every verification.
