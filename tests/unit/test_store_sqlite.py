@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dezky_operator.store.interface import Reader, Rows, Span, StartError, Unava
 from dezky_operator.store.sqlite import Options, SqliteStore
 from dezky_operator.store.sqlite.guards import mount_of
 from dezky_operator.store.tables import INBOX, LOG, TILES, LogRow, TileRow
+from tests.disks import disk
 from tests.unit.test_store_conformance import event, inserted, seqs
 
 WRITER = Path(__file__).parent.parent / "store_writer.py"
@@ -160,6 +162,31 @@ async def test_a_full_disk_refuses_the_work_whole_and_the_store_goes_on(tmp_path
     await store.run(inserted(event(1)))
     assert await seqs(store) == [0, 1]
     await store.close()
+
+
+@pytest.mark.parametrize("failing", ["wal write", "wal sync"])
+async def test_after_a_failing_disk_all_that_can_be_seen_is_written_anew_before_anything_counts(
+    tmp_path: Path, failing: str
+) -> None:
+    """A sync that failed once may be said to have succeeded the next time, with nothing on the disk."""
+    with disk(f"disk {failing}") as told:
+        store = await SqliteStore.open(tmp_path / "audit.db", Options(vfs=told.name))
+        await store.run(inserted(event(0)))
+        told.failing = {failing, "sync"}
+        with pytest.raises(UnavailableError, match="disk failed"):
+            await store.run(inserted(event(1)))
+        told.failing = {"sync"}  # the file itself: the rows seen cannot be made safe yet
+        with pytest.raises(UnavailableError, match="disk failed"):
+            await seqs(store)
+        told.failing = set()
+        before = Counter(told.done)
+        found = await seqs(store)
+        assert told.done["sync"] > before["sync"]
+        assert told.done["open"] > before["open"]
+        assert found[0] == 0
+        await store.run(inserted(event(2)))
+        assert await seqs(store) == [*found, 2]
+        await store.close()
 
 
 async def test_another_process_that_keeps_the_lock_is_told_apart_from_a_failure(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Options:
         mmap_size: must be 0: with it a failing disk is a SIGBUS and a truncated file garbage. There to be refused.
         version: of the SQLite library.
         mounts: text of /proc/self/mountinfo.
+        vfs: name of the layer between SQLite and the disk, empty for its own.
     """
 
     busy_seconds: float = 10.0
@@ -48,6 +49,7 @@ class Options:
     mmap_size: int = 0
     version: str = field(default_factory=apsw.sqlite_lib_version)
     mounts: str = field(default_factory=_mounts)
+    vfs: str = ""
 
 
 def check(path: Path, options: Options) -> None:
@@ -73,7 +75,7 @@ def opened(path: Path, options: Options) -> apsw.Connection:
     """
     _make_private(path)
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    connection = apsw.Connection(str(path), flags=flags, statementcachesize=STATEMENTS_KEPT)
+    connection = apsw.Connection(str(path), flags, options.vfs or None, STATEMENTS_KEPT)
     try:
         connection.set_busy_timeout(round(options.busy_seconds * 1000))
         _refuse_read_only(connection, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from dezky_operator.store.interface import Rows, UnavailableError
+from dezky_operator.store.interface import Rows, StartError, UnavailableError
 from dezky_operator.store.sqlite.errors import OF_THE_FILE, OF_THE_WORK, unavailable
 from dezky_operator.store.sqlite.file import Options, opened
 from dezky_operator.store.sqlite.rows import SqliteRows, finish
@@ -39,7 +39,7 @@ class Job:
 
     def answer(self, outcome: Outcome) -> None:
         """Give the one who waits what came of it, unless he or his loop has gone."""
-        if not self.loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._settle, outcome)
 
     def _settle(self, outcome: Outcome) -> None:
@@ -75,10 +75,11 @@ class Connected:
             self._answered(kind, tuple(jobs))
 
     def close(self) -> None:
-        """Close the file. What was answered is on the disk already."""
+        """Close the file. What was answered is on the disk already, so a disk that fails at this takes nothing back."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close(force=True)
+            with suppress(apsw.Error):
+                connection.close(force=True)
 
     def _answered(self, kind: Kind, jobs: tuple[Job, ...]) -> None:
         try:
@@ -88,6 +89,10 @@ class Connected:
             if isinstance(error, OF_THE_FILE):
                 self._suspect = True
                 self.close()
+        except StartError as error:
+            # The file was open before, so this is no start: the volume changed under it.
+            told = error if kind is Kind.OPEN else UnavailableError(str(error))
+            outcomes = [Outcome(error=told) for _ in jobs]
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             outcomes = [Outcome(error=error) for _ in jobs]
         for job, outcome in zip(jobs, outcomes, strict=True):

@@ -5,7 +5,7 @@ Text, numbers and bytes are columns of their own; anything nested is one column 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, get_type_hints
@@ -41,10 +41,12 @@ class Shape(Generic[Row]):
         types = [hints[name] for name in self.table.row.__struct_fields__]
         return tuple((place, msgspec.msgpack.Decoder(kind)) for place, kind in enumerate(types) if kind not in PLAIN)
 
-    def values(self, row: Row) -> tuple[Value, ...]:
-        """The values a statement is given for ``row``."""
-        if not self.nested:
-            return astuple(row)
+    @cached_property
+    def values(self) -> Callable[[Row], tuple[Value, ...]]:
+        """What gives the values of a statement for a row."""
+        return self._packed if self.nested else astuple
+
+    def _packed(self, row: Row) -> tuple[Value, ...]:
         values = list(astuple(row))
         for place, _ in self.nested:
             values[place] = msgspec.msgpack.encode(values[place])
