@@ -55,7 +55,7 @@ class Faulty(Around):
 class Counting:
     """Rows whose connection is lost with the call of a given number."""
 
-    def __init__(self, rows: Rows, left: int) -> None:
+    def __init__(self, rows: Rows | Stepping, left: int) -> None:
         self._rows = rows
         self._left = left
 
@@ -88,22 +88,60 @@ class Stepping(Around):
         return await work(self)
 
 
-class Asleep(Stepping):
-    """One that falls asleep before its first insert."""
+class Breaking(Stepping):
+    """One without transactions whose connection is lost with a call of a given number: what was done stays."""
+
+    def __init__(self, store: Stepping, *, at: int) -> None:
+        super().__init__(store)
+        self._rows = Counting(store, at)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rows, name)
+
+
+class Doubtful(Stepping):
+    """One without transactions that inserts and then says that it may not have."""
 
     def __init__(self, store: Stepping) -> None:
         super().__init__(store)
+        self._said = False
+
+    def __getattr__(self, name: str) -> Any:
+        async def step(*args: object, **named: object) -> object:
+            answer = await getattr(self._store, name)(*args, **named)
+            if name == "insert" and not self._said:
+                self._said = True
+                raise UnavailableError("no majority in time")
+            return answer
+
+        return step
+
+
+class Asleep(Stepping):
+    """One that falls asleep once, before its first insert or before a call of a given number."""
+
+    def __init__(self, store: Stepping, *, before: str | int = "insert") -> None:
+        super().__init__(store)
+        self._before = before
+        self._calls = 0
         self.looked = asyncio.Event()
         self.go = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         async def step(*args: object, **named: object) -> object:
-            if name == "insert" and not self.go.is_set():
+            self._calls += 1
+            if self._before in {name, self._calls} and not self.go.is_set():
                 self.looked.set()
                 await self.go.wait()
             return await getattr(self._store, name)(*args, **named)
 
         return step
+
+    async def asleep_or_done(self, work: asyncio.Task[Any]) -> None:
+        """Return when it sleeps, or when ``work`` ended before it came to that."""
+        looked = asyncio.ensure_future(self.looked.wait())
+        await asyncio.wait({looked, work}, return_when=asyncio.FIRST_COMPLETED)
+        looked.cancel()
 
 
 async def _kept(call: Awaitable[object]) -> object:

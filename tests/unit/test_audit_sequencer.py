@@ -10,7 +10,12 @@ import msgspec
 import pytest
 
 from dezky_operator.audit import hot
+from dezky_operator.audit.draft import Draft
+from dezky_operator.audit.errors import TileError
+from dezky_operator.audit.event import Datum
 from dezky_operator.audit.fates import Counts, Fate
+from dezky_operator.audit.floor import raise_floor
+from dezky_operator.audit.heads import TenantMap
 from dezky_operator.audit.line import GENESIS, Line, decode
 from dezky_operator.audit.merkle import leaf_hash, root_of
 from dezky_operator.audit.refusals import BrokenLogError, ClockError
@@ -20,9 +25,9 @@ from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.store.interface import Reader, Rows, Span, Store, UnavailableError
 from dezky_operator.store.sqlite import Options, SqliteStore
 from dezky_operator.store.tables import HEAD, LOG, PII, SEEN, TENANTS, TILES, LogRow, PiiRow, TenantRow, TileRow
-from tests.archiving import delete_below, move_floor, prune
+from tests.archiving import delete_below, prune
 from tests.drafts import ACME, NORD, ORIGIN, draft, drafts
-from tests.stores import Asleep, Faulty, LostError, Stepping
+from tests.stores import Asleep, Doubtful, Faulty, LostError, Stepping
 
 START = 1_795_492_800_000_000_000
 HOUR = 3_600 * 10**9
@@ -237,7 +242,7 @@ async def test_case_13_a_page_that_is_pulled_again_adds_nothing_also_after_its_e
 
 async def test_case_13_events_between_the_floor_and_their_deletion_are_known(log: Sequencer, store: Store) -> None:
     await log.append(drafts("a", "b", "c"))
-    await move_floor(store, end=1)
+    await raise_floor(store, 1)
     assert (await log.append(drafts("a", "b"))).counts()["authentik-main"].duplicate == 2
     await delete_below(store, 1)
     assert await exts_of(store) == ["b", "c"]
@@ -358,13 +363,42 @@ async def test_case_30_a_tenant_head_that_is_gone_or_set_back_is_rebuilt_from_th
     assert {tenant: head.seq for tenant, head in heads.items()} == {ACME: 3, NORD: 2}
 
 
-async def test_case_30_a_quiet_tenant_goes_on_after_its_last_row_was_pruned(log: Sequencer, store: Store) -> None:
-    await log.append([draft("a", tenant=ACME), draft("b"), draft("c")])
+async def test_case_30_a_quiet_tenant_goes_on_after_its_last_row_was_pruned(store: Store, clock: Clock) -> None:
+    await sequencer(store, clock).append([draft("a", tenant=ACME), draft("b"), draft("c")])
     (quiet, *_) = await rows_of(store)
     await prune(store, end=2)
-    await log.append([draft("d", tenant=ACME)])
+    await sequencer(store, clock).append([draft("d", tenant=ACME)])
     line = (await lines_of(store))[-1]
     assert (line.t_seq, line.t_prev) == (1, quiet.h.hex())
+
+
+async def test_case_30_a_tenant_whose_head_was_never_stored_is_covered_before_its_row_is_out_of_reach(
+    store: Store, clock: Clock
+) -> None:
+    """A writer without transactions ends between the lines and the tenants' heads; the floor passes the line."""
+    await sequencer(Doubtful(Stepping(store)), clock).append([draft("a", tenant=NORD)])
+
+    async def forgotten(rows: Rows) -> None:
+        await rows.delete(TENANTS, Span(), limit=9)
+
+    await store.run(forgotten)
+    (first,) = await rows_of(store)
+    await sequencer(store, clock).append([draft("b", tenant=ACME), draft("c", tenant=ACME)])
+    await raise_floor(store, 2)
+    await sequencer(store, clock).append([draft("d", tenant=NORD)])
+    line = (await lines_of(store))[-1]
+    assert (line.t_seq, line.t_prev) == (1, first.h.hex())
+
+
+async def test_an_insert_in_doubt_that_went_in_is_ours_with_all_that_belongs_to_it(store: Store, clock: Clock) -> None:
+    done = await sequencer(Doubtful(Stepping(store)), clock).append([*drafts("a", tenant=ACME), *drafts("b", "a")])
+    assert [(one.seq, one.fate) for one in done.placed] == [(0, Fate.STORED), (1, Fate.STORED), (0, Fate.DUPLICATE)]
+
+    async def look(rows: Reader) -> tuple[int, TenantRow | None, int]:
+        return await rows.count(PII), await rows.get(TENANTS, ACME), (await hot.head_row(rows)).size
+
+    values, head, size = await store.read(look)
+    assert (values, head is not None and head.seq, size) == (2, 0, 2)
 
 
 async def test_case_34_a_clock_that_is_off_stops_numbering_and_nothing_is_lost(
@@ -435,6 +469,48 @@ async def test_the_tiles_are_those_of_the_lines_however_they_were_added(log: Seq
     assert len(tiles["1/0"]) == len(leaves) // 256 * 32
 
 
+async def test_no_tiles_are_made_of_a_log_with_a_missing_or_a_changed_line(log: Sequencer, store: Store) -> None:
+    await log.append(drafts("a", "b", "c", "d"))
+    there = await rows_of(store)
+
+    async def changed(rows: Rows) -> None:
+        await rows.swap(LOG, there[2], msgspec.structs.replace(there[2], body=there[1].body))
+
+    await store.run(changed)
+    with pytest.raises(TileError, match="line 2 does not give its hash"):
+        await grow(store)
+
+    async def missing(rows: Rows) -> None:
+        await rows.delete(LOG, Span(1, 2), limit=1)
+
+    await store.run(missing)
+    with pytest.raises(TileError, match="line 1 is missing"):
+        await grow(store)
+
+    async def look(rows: Reader) -> int:
+        return await rows.count(TILES)
+
+    assert await store.read(look) == 0
+
+
+async def test_the_floor_is_not_moved_over_a_missing_line(log: Sequencer, store: Store) -> None:
+    await log.append(drafts("a", "b", "c"))
+
+    async def missing(rows: Rows) -> None:
+        await rows.delete(LOG, Span(1, 2), limit=1)
+
+    await store.run(missing)
+    with pytest.raises(BrokenLogError, match="not all there"):
+        await raise_floor(store, 2)
+    await raise_floor(store, 0)
+    await raise_floor(store, -1)  # it never goes back
+
+    async def look(rows: Reader) -> int:
+        return (await hot.head_row(rows)).hot_floor
+
+    assert await store.read(look) == 1
+
+
 async def test_the_floor_is_moved_by_archiving_only(log: Sequencer, store: Store) -> None:
     await log.append(drafts("a", "b", "c"))
     await prune(store, end=1)
@@ -455,3 +531,36 @@ async def test_seen_keeps_what_was_archived(log: Sequencer, store: Store) -> Non
         return sorted(row.seq for row in await rows.scan(SEEN, limit=9))
 
     assert await store.read(look) == [0, 1]
+
+
+def heads_event(size: int, heads: TenantMap) -> Draft:
+    data: dict[str, Datum] = {"count": len(heads), "root": heads.root.hex()}
+    return msgspec.structs.replace(draft(f"log.heads:{size}"), action="log.heads", data=data)
+
+
+async def test_an_event_about_the_tenants_speaks_of_exactly_the_lines_before_it(log: Sequencer, store: Store) -> None:
+    await log.append([draft("a", tenant=ACME), draft("b", tenant=NORD), draft("c", tenant=ACME)])
+    about = await log.append_about(heads_event)
+    rows = await rows_of(store)
+    assert (about.size, about.placed.seq) == (3, 3)
+    assert [(head.tenant, head.t_seq, head.h) for head in about.heads.heads] == [
+        (ACME, 1, rows[2].h),
+        (NORD, 0, rows[1].h),
+    ]
+    assert (await lines_of(store))[3].data == {"count": 2, "root": about.heads.root.hex()}
+
+
+async def test_an_event_about_the_tenants_is_made_anew_when_another_writer_comes_first(
+    store: Store, clock: Clock
+) -> None:
+    """Whatever it was just doing."""
+    for at in range(1, 30):
+        asleep = Asleep(Stepping(store), before=at)
+        late = asyncio.create_task(sequencer(asleep, clock).append_about(heads_event))
+        await asleep.asleep_or_done(late)
+        await sequencer(store, clock).append([draft(str(at), tenant=ACME if at % 2 else NORD)])
+        asleep.go.set()
+        about = await late
+        assert about.size == about.placed.seq
+        rows = (await rows_of(store))[: about.size]
+        assert {head.tenant: head.h for head in about.heads.heads} == {row.tenant: row.h for row in rows}

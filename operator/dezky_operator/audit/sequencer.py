@@ -16,10 +16,12 @@ from dezky_operator.audit import hot
 from dezky_operator.audit.chain import Links, Tip, linked
 from dezky_operator.audit.draft import Draft, Private
 from dezky_operator.audit.fates import Appended, Fate, Placed, together
+from dezky_operator.audit.floor import advance, newest_of
+from dezky_operator.audit.heads import Head, TenantMap
 from dezky_operator.audit.refusals import BrokenLogError, ClockError
 from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.store.interface import ConflictError, Key, Rows, Store, UnavailableError
-from dezky_operator.store.tables import HEAD, HEAD_ID, LOG, PII, TENANTS, HeadRow, LogRow, PiiRow, TenantRow
+from dezky_operator.store.tables import HEAD, HEAD_ID, LOG, PII, HeadRow, LogRow, PiiRow, TenantRow
 
 TOGETHER = 500
 """Events of one insert."""
@@ -29,6 +31,14 @@ CLOCK_MAY_DIFFER = 600.0
 """Seconds."""
 HEADS_KEPT = 20_000
 """Tenants' newest lines kept in memory."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """An event about the ``size`` lines before it, among them the tenants' newest, and its own place."""
+
+    size: int
+    heads: TenantMap
+    placed: Placed
 
 
 class Memory:
@@ -92,6 +102,33 @@ class Sequencer:
         parts = [drafts[n : n + TOGETHER] for n in range(0, len(drafts), TOGETHER)]
         return together([await self._store.run(partial(self._append, drafts=part)) for part in parts])
 
+    async def append_about(self, make: Callable[[int, TenantMap], Draft]) -> About:
+        """Append one event that speaks of all lines before it (``log.heads``).
+
+        Args:
+            make: the event for so many lines with these newest lines of tenants. It is called again when another writer
+                came first, and its id should name the number: then it is another event.
+
+        Raises:
+            as :meth:`append`.
+        """
+        self._check_clock()
+        return await self._store.run(partial(self._append_about, make=make))
+
+    async def _append_about(self, rows: Rows, *, make: Callable[[int, TenantMap], Draft]) -> About:
+        for _ in range(TRIES):
+            head = await hot.head_row(rows)
+            tip = await hot.tip(rows, head)
+            newest = await hot.all_tenant_heads(rows, head.hot_floor)
+            heads = TenantMap(Head(row.tenant, row.t_seq, row.h) for row in newest.values())
+            offer = Offer([make(tip.size, heads)])
+            if await self._try(rows, offer, at=tip):
+                return About(tip.size, heads, offer.appended().placed[0])
+        raise self._overtaken()
+
+    def _overtaken(self) -> UnavailableError:
+        return UnavailableError(f"{self._origin}: {TRIES} times another writer came first; nothing is lost, try again")
+
     def _check_clock(self) -> None:
         difference = self._clock_difference()
         if abs(difference) > CLOCK_MAY_DIFFER:
@@ -105,15 +142,15 @@ class Sequencer:
         for _ in range(TRIES):
             if await self._try(rows, offer):
                 return offer.appended()
-        raise UnavailableError(f"{self._origin}: {TRIES} times another writer came first; nothing is lost, try again")
+        raise self._overtaken()
 
-    async def _try(self, rows: Rows, offer: Offer) -> bool:
-        """One round; say whether every event has its place now."""
+    async def _try(self, rows: Rows, offer: Offer, *, at: Tip | None = None) -> bool:
+        """One round; say whether every event has its place now. ``at`` is where the log must end before it."""
         head = await hot.head_row(rows)
         offer.found(await hot.known(rows, head.hot_floor, offer.open))
         if offer.open:
             try:
-                links = await self._insert(rows, offer, head)
+                links = await self._insert(rows, offer, head, at or await hot.tip(rows, head))
             except (ConflictError, UnavailableError):  # doubt, whatever it was about: look again
                 return False
             if not await self._counts(rows, offer, links):
@@ -121,9 +158,8 @@ class Sequencer:
         await self._settle(rows, offer, head)
         return True
 
-    async def _insert(self, rows: Rows, offer: Offer, head: HeadRow) -> Links:
+    async def _insert(self, rows: Rows, offer: Offer, head: HeadRow, tip: Tip) -> Links:
         """Link the open events to the end of the log and insert them."""
-        tip = await hot.tip(rows, head)
         heads = self._memory.at(tip)
         unknown = {draft.tenant for draft in offer.open.values()} - heads.keys()
         heads.update(await hot.tenant_heads(rows, head.hot_floor, unknown))
@@ -162,7 +198,7 @@ class Sequencer:
             private = [_pii(row.seq, offer.drafts[row.dk].private) for row in links.rows]
             await rows.put(PII, [row for row in private if row is not None])
             for newest in links.heads.values():
-                await _advance(rows, newest, offer.heads.get(newest.tenant))
+                await advance(rows, newest, offer.heads.get(newest.tenant))
             await _cache(rows, head, links.tip)
 
 
@@ -223,7 +259,7 @@ class Offer:
             if len(rows) == len(links.rows):
                 yield links
             elif rows:
-                yield Links(links.prev, rows, _heads(rows))
+                yield Links(links.prev, rows, newest_of(rows))
 
     def appended(self) -> Appended:
         """What became of each event. Of equal ones in one call the first is stored."""
@@ -242,32 +278,11 @@ def _again(draft: Draft, evt_id: str) -> Fate:
     return Fate.DUPLICATE if draft.evt_id == evt_id else Fate.COLLAPSED
 
 
-def _heads(rows: Sequence[LogRow]) -> dict[str, TenantRow]:
-    return {row.tenant: TenantRow(row.tenant, row.t_seq, row.h, row.seq) for row in rows}
-
-
 def _pii(seq: int, private: Private) -> PiiRow | None:
     """The row of what may be erased, if the event has anything that may be."""
     if not (private.f or private.raw):
         return None
     return PiiRow(seq, *msgspec.structs.astuple(private))
-
-
-async def _advance(rows: Rows, newest: TenantRow, stored: TenantRow | None) -> None:
-    """Bring a tenant's stored head up to ``newest``, unless another writer has brought it further.
-
-    ``stored`` is what it is thought to be, which spares a look.
-    """
-    if stored is not None and await rows.swap(TENANTS, stored, newest):
-        return
-    while (there := await rows.get(TENANTS, newest.tenant)) is None or there.seq < newest.seq:
-        if there is not None:
-            await rows.swap(TENANTS, there, newest)
-            continue
-        try:
-            await rows.insert(TENANTS, [newest])
-        except ConflictError:
-            continue
 
 
 async def _cache(rows: Rows, head: HeadRow, tip: Tip) -> None:
