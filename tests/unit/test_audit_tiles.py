@@ -140,4 +140,4 @@ def test_a_node_that_a_tree_has_not_is_refused(level: int, index: int, size: int
 
 def test_a_restart_without_its_unfinished_tiles_is_refused() -> None:
     with pytest.raises(TileError, match="tile 0/1 must hold 44 hashes"):
-        TileBuilder(300, lambda _: b"")
+        TileBuilder(300)

@@ -97,8 +97,8 @@ def frontier_from(read: Reader, size: int) -> Frontier:
 class TileBuilder:
     """Makes the tiles of a growing tree. It holds one unfinished tile for each level."""
 
-    def __init__(self, size: int = 0, read: Reader | None = None) -> None:
-        """Continue a tree of ``size`` leaves, whose unfinished tiles ``read`` gives."""
+    def __init__(self, size: int = 0, read: Reader = lambda _: b"") -> None:
+        """Continue a tree of ``size`` leaves, whose unfinished tiles ``read`` gives. Raises TileError."""
         self.size = size
         self._saved = size
         self._open: list[bytearray] = []
@@ -106,7 +106,7 @@ class TileBuilder:
         level = 0
         while (held := size >> (HEIGHT * level)) > 0:
             tile = Tile(level, held // WIDTH, held % WIDTH)
-            self._open.append(bytearray(_hashes(read, tile) if read and tile.width else b""))
+            self._open.append(bytearray(_hashes(read, tile) if tile.width else b""))
             level += 1
 
     def extend(self, leaves: Iterable[bytes]) -> None:
