@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
@@ -36,6 +37,7 @@ from tests.perf.figure import Figure
 ROWS = 50_000
 TENANTS = 200
 PARTNERS = 20
+PEOPLE = 2_000
 BUDGET = 0.60
 SOURCES = {"authentik": "authentik-main", "stalwart": "stalwart-main", "ocis": "ocis-main"}
 COMMITTED = ("actor.email", "actor.id", "actor.ip", "raw", "tenant.slug")
@@ -47,6 +49,7 @@ class Stored:
 
     log: list[tuple[Value, ...]]
     pii: list[tuple[Value, ...]]
+    values: list[tuple[Value, Value]]
 
     @property
     def line(self) -> float:
@@ -71,7 +74,9 @@ def event(number: int, *, private: bool) -> Draft:
     values = {path: (number.to_bytes(16, "big"), f"value {number} of {path}") for path in COMMITTED if path != "raw"}
     tenant = str(UUID(int=(number * 7_919) % TENANTS + 1))
     one = draft(str(number), tenant=tenant, src=SOURCES[source])
-    kept = Private(values, bytes(700), bytes(16)) if private else Private()
+    kept = (
+        Private(values, bytes(700), bytes(16), (sha256(b"%d" % (number % PEOPLE)).digest(),)) if private else Private()
+    )
     return msgspec.structs.replace(one, c=c, source=source, partner=str(UUID(int=number % PARTNERS)), private=kept)
 
 
@@ -85,7 +90,11 @@ async def stored_in(path: Path, offered: Sequence[Draft]) -> Stored:
 
     log, pii = await store.read(look)
     await store.close()
-    return Stored([shape_of(LOG).values(row) for row in log], [shape_of(PII).values(row) for row in pii])
+    return Stored(
+        log=[shape_of(LOG).values(row) for row in log],
+        pii=[shape_of(PII).values(row) for row in pii],
+        values=[(value, row.seq) for row in pii for value in row.bi],
+    )
 
 
 def sequencer(store: Store) -> Sequencer:
@@ -98,6 +107,7 @@ def bare(connection: apsw.Connection, stored: Stored, number: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(shape_of(LOG).insert, stored.log[number : number + TOGETHER])
     connection.executemany(shape_of(PII).insert, stored.pii[number : number + TOGETHER])
+    connection.executemany("INSERT INTO audit_pii_bi VALUES (?, ?)", stored.values[number : number + TOGETHER])
     connection.execute("COMMIT")
 
 

@@ -160,6 +160,37 @@ async def test_a_swap_of_nested_values_compares_all_of_them(store: Store) -> Non
     assert await store.run(work) == (True, False)
 
 
+async def test_a_row_is_found_by_each_value_it_holds_until_it_holds_it_no_more(store: Store) -> None:
+    ann, bob, eve = b"ann", b"bob", b"eve"
+
+    def holding(seq: int, *values: bytes) -> PiiRow:
+        return PiiRow(seq, {}, b"", b"", values, ())
+
+    async def found(rows: Reader) -> list[list[int]]:
+        return [[row.seq for row in await rows.find(PII, "bi", value, limit=9)] for value in (ann, bob, eve)]
+
+    async def kept(rows: Rows) -> list[list[int]]:
+        await rows.insert(PII, [holding(1, ann), holding(2, ann, bob, ann), holding(3, bob), holding(4)])
+        with pytest.raises(ConflictError):
+            await rows.insert(PII, [holding(5, eve), holding(1, eve)])
+        return await found(rows)
+
+    async def changed(rows: Rows) -> list[list[int]]:
+        assert await rows.swap(PII, holding(1, ann), holding(1))
+        assert not await rows.swap(PII, holding(2, ann), holding(2))
+        await rows.put(PII, [holding(3, eve), holding(4, bob)])
+        return await found(rows)
+
+    async def gone(rows: Rows) -> list[list[int]]:
+        assert await rows.remove(PII, holding(3, eve))
+        await rows.delete(PII, Span(high=3), limit=9)
+        return await found(rows)
+
+    assert await store.run(kept) == [[1, 2], [2, 3], [5]]
+    assert await store.run(changed) == [[2], [2, 4], [3, 5]]
+    assert await store.run(gone) == [[], [4], [5]]
+
+
 async def test_put_replaces_what_is_there(store: Store) -> None:
     async def work(rows: Rows) -> list[TileRow]:
         await rows.put(TILES, [TileRow("0/0", b"a"), TileRow("0/1", b"b")])

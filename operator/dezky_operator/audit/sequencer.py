@@ -195,8 +195,7 @@ class Sequencer:
     async def _settle(self, rows: Rows, offer: Offer, head: HeadRow) -> None:
         """Write what belongs to our rows: personal values, the tenants' newest lines, the cached end of the log."""
         for links in offer.links():
-            private = [_pii(row.seq, offer.drafts[row.dk].private) for row in links.rows]
-            await rows.put(PII, [row for row in private if row is not None])
+            await _keep(rows, [_pii(row.seq, offer.drafts[row.dk].private) for row in links.rows])
             for newest in links.heads.values():
                 await advance(rows, newest, offer.heads.get(newest.tenant))
             await _cache(rows, head, links.tip)
@@ -283,6 +282,15 @@ def _pii(seq: int, private: Private) -> PiiRow | None:
     if not (private.f or private.raw):
         return None
     return PiiRow(seq, *msgspec.structs.astuple(private))
+
+
+async def _keep(rows: Rows, private: Sequence[PiiRow | None]) -> None:
+    """Store personal values; those that an earlier try stored are the same."""
+    there = [row for row in private if row is not None]
+    try:
+        await rows.insert(PII, there)
+    except ConflictError:
+        await rows.put(PII, there)
 
 
 async def _cache(rows: Rows, head: HeadRow, tip: Tip) -> None:

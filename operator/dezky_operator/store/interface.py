@@ -44,12 +44,21 @@ class ConflictError(StoreError):
 
 @dataclass(frozen=True)
 class Table(Generic[Row]):
-    """A table: its rows are structs whose first field is the key; ``unique`` and ``indexes`` name other fields."""
+    """A table: its rows are structs whose first field is the key.
+
+    Attributes:
+        name: the same in every backend.
+        row: the struct.
+        unique: fields of which no two rows have the same value.
+        indexes: other fields that rows are found by.
+        many: fields that hold several bytes values; a row is found by each of them.
+    """
 
     name: str
     row: type[Row]
     unique: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
+    many: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -95,7 +104,7 @@ class Reader(Protocol):
         limit: int,
         newest_first: bool = False,
     ) -> list[Row]:
-        """Return at most ``limit`` rows whose indexed ``field`` is ``value``, in the order of the keys."""
+        """Return at most ``limit`` rows whose indexed ``field`` is or holds ``value``, in the order of the keys."""
 
     async def scan_by(
         self,

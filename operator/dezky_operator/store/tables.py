@@ -165,7 +165,7 @@ class RestoredRow(msgspec.Struct, frozen=True, gc=False):
 
 
 LOG = Table("audit_log", LogRow, unique=("dk",), indexes=("at", "tenant", "partner", "action"))
-PII = Table("audit_pii", PiiRow)
+PII = Table("audit_pii", PiiRow, many=("bi",))
 INBOX = Table("audit_inbox", InboxRow, indexes=("arr",))
 QUARANTINE = Table("audit_quarantine", QuarantineRow, indexes=("arr",))
 SEEN = Table("audit_seen", SeenRow)

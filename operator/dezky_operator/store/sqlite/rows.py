@@ -87,11 +87,14 @@ class SqliteRows:
         limit: int,
         newest_first: bool = False,
     ) -> list[Row]:
-        """Return at most ``limit`` rows whose indexed ``field`` is ``value``, in the order of the keys."""
+        """Return at most ``limit`` rows whose indexed ``field`` is or holds ``value``, in the order of the keys."""
         conditions, bound = _within(table.key, span)
+        equal = f'"{field}" = ?'
+        if field in table.many:
+            equal = f'"{table.key}" IN (SELECT key FROM {shape_of(table).held(field)} WHERE value = ?)'  # noqa: S608 - our own names only
         return self._select(
             table,
-            [f'"{field}" = ?', *conditions],
+            [equal, *conditions],
             [value, *bound],
             order=(table.key,),
             limit=limit,
@@ -124,11 +127,18 @@ class SqliteRows:
 
     async def insert(self, table: Table[Row], rows: Sequence[Row]) -> None:
         """Insert ``rows`` in order and stop at the first that is a duplicate: those before it stay."""
-        self._write(shape_of(table).insert, table, rows)
+        before = self._connection.total_changes()
+        try:
+            self._write(shape_of(table).insert, table, rows)
+        except ConflictError:
+            self._hold(table, rows[: self._connection.total_changes() - before])
+            raise
+        self._hold(table, rows)
 
     async def put(self, table: Table[Row], rows: Sequence[Row]) -> None:
         """Insert ``rows``, replacing those whose key is there."""
         self._write(shape_of(table).put, table, rows)
+        self._hold(table, rows)
 
     def _write(self, statement: str, table: Table[Row], rows: Sequence[Row]) -> None:
         try:
@@ -136,13 +146,21 @@ class SqliteRows:
         except apsw.ConstraintError as error:
             if getattr(error, "extendedresult", 0) not in DUPLICATE:
                 raise
-            raise ConflictError(f"{table.name}: a key or a unique field of {len(rows)} rows is taken") from error
+            raise ConflictError(f"{table.name}: a key or a unique field is taken") from error
+
+    def _hold(self, table: Table[Row], rows: Sequence[Row]) -> None:
+        """Keep what rows are found by beside them; what they held before went with their change."""
+        for statement, pairs in shape_of(table).holding(rows):
+            self._connection.executemany(statement, pairs)
 
     async def swap(self, table: Table[Row], old: Row, new: Row) -> bool:
         """Replace ``old`` by ``new`` if the stored row still equals ``old``; say whether."""
         shape = shape_of(table)
         self._connection.execute(shape.swap, shape.values(new) + shape.values(old))
-        return self._connection.changes() == 1
+        swapped = self._connection.changes() == 1
+        if swapped:
+            self._hold(table, [new])
+        return swapped
 
     async def remove(self, table: Table[Row], row: Row) -> bool:
         """Delete the row at its key if it still equals ``row``; say whether."""

@@ -5,7 +5,7 @@ Text, numbers and bytes are columns of their own; anything nested is one column 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, get_type_hints
@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from dezky_operator.store import tables
-from dezky_operator.store.interface import Row, Table
+from dezky_operator.store.interface import Key, Row, Table
 
 Value = int | str | bytes
 APPLICATION = 0x647A6B79
@@ -104,7 +104,31 @@ class Shape(Generic[Row]):
         columns[0] += " PRIMARY KEY"
         # A key that is a number is the row's own address; for others the tree is ordered by the key itself.
         options = "STRICT" if kinds[0] == "INTEGER" else "STRICT, WITHOUT ROWID"
-        return (f"CREATE TABLE {self.table.name} ({', '.join(columns)}) {options}", *self._indexes())
+        make = f"CREATE TABLE {self.table.name} ({', '.join(columns)}) {options}"
+        return (make, *self._indexes(), *(one for field in self.table.many for one in self._many(field, kinds[0])))
+
+    def _many(self, field: str, kind: str) -> tuple[str, ...]:
+        """A table of (value, key) for a field of several values. What a row held goes with it or with its change."""
+        name, held = self.table.name, self.held(field)
+        columns = f"value BLOB NOT NULL, key {kind} NOT NULL"
+        gone = f'BEGIN DELETE FROM {held} WHERE key = old."{self.table.key}"; END'  # noqa: S608 - our own names only
+        return (
+            f"CREATE TABLE {held} ({columns}, PRIMARY KEY (value, key)) STRICT, WITHOUT ROWID",
+            f"CREATE INDEX {held}_key ON {held} (key)",
+            f"CREATE TRIGGER {held}_deleted AFTER DELETE ON {name} {gone}",
+            f"CREATE TRIGGER {held}_changed AFTER UPDATE ON {name} {gone}",
+        )
+
+    def held(self, field: str) -> str:
+        """Name of the table of the values of a field that holds several."""
+        return f"{self.table.name}_{field}"
+
+    def holding(self, rows: Iterable[Row]) -> Iterator[tuple[str, list[tuple[bytes, Key]]]]:
+        """For each field of several values the statement that keeps them, and what it is given for ``rows``."""
+        for field in self.table.many:
+            values = [(getattr(row, self.table.key), frozenset(getattr(row, field))) for row in rows]
+            pairs = [(value, key) for key, held in values for value in held]
+            yield f"INSERT INTO {self.held(field)} VALUES (?, ?)", pairs  # noqa: S608 - our own names only
 
     def _indexes(self) -> list[str]:
         name = self.table.name
