@@ -17,6 +17,7 @@ from dezky_operator.audit.errors import EventError, SealError
 from dezky_operator.audit.event import LARGEST_INT, PATHS, Event, check
 from dezky_operator.audit.keyring import MOST, KeyRing
 from dezky_operator.audit.line import GENESIS, LONGEST, decode, encode
+from dezky_operator.audit.randomness import PAGE, Randomness
 from dezky_operator.audit.sealing import CONTEXT, text_key, unseal
 from dezky_operator.audit.times import TimeSource, from_source, from_unix_ns, is_canonical, written
 from tests.audit.events import AT, counting, drafted, login, ring
@@ -248,6 +249,27 @@ def test_a_forgotten_person_gets_what_the_next_key_makes() -> None:
     assert keys.subject(TENANT, "42") is before
     keys.forget(TENANT)
     assert keys.subject(TENANT, "42").ref != before.ref
+
+
+@given(counts=st.lists(st.integers(0, 200), max_size=60))
+def test_no_random_byte_is_given_twice(counts: list[int]) -> None:
+    numbers = iter(range(1 << 20))
+    source = Randomness(
+        lambda count: (
+            bytes(count) if count < PAGE else b"".join(next(numbers).to_bytes(4, "big") for _ in range(count // 4))
+        )
+    )
+    given = [source(count) for count in counts]
+    assert [len(piece) for piece in given] == counts
+    pieces = [piece for piece in given if len(piece) >= 8]
+    assert len(set(pieces)) == len(pieces)
+
+
+def test_more_than_a_page_is_asked_for_at_once() -> None:
+    asked: list[int] = []
+    source = Randomness(lambda count: asked.append(count) or bytes(count))  # type: ignore[func-returns-value]  # counts
+    assert [len(source(count)) for count in (PAGE + 1, 1, 16)] == [PAGE + 1, 1, 16]
+    assert asked == [PAGE + 1, PAGE]
 
 
 def test_a_ring_of_keys_does_not_grow_with_what_a_sender_makes_up() -> None:

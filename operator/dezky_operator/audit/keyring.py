@@ -6,14 +6,14 @@ is forgotten with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import msgspec
 
 from dezky_operator.audit.commitments import blind_index, pseudonym
 from dezky_operator.audit.errors import SealError
-from dezky_operator.audit.sealing import KEY
+from dezky_operator.audit.sealing import KEY, expanded, extracted
 
 MOST = 20_000
 """Entries kept of each kind; about 8 MiB in all, 20 MiB at the longest texts."""
@@ -26,10 +26,11 @@ V = TypeVar("V")
 
 
 class Subject(msgspec.Struct, frozen=True, gc=False):
-    """One person or object of a tenant: its key and the pseudonym under it."""
+    """One person or object of a tenant: its key, the pseudonym under it, and what seals a text that names only it."""
 
     key: bytes
     ref: str
+    extracted: bytes
 
 
 class KeyRing:
@@ -48,7 +49,7 @@ class KeyRing:
         found = self._subjects.get((tenant, subject))
         if found is None:
             key = _checked(self._subject_key(tenant, subject))
-            found = Subject(key, pseudonym(key, subject))
+            found = Subject(key, pseudonym(key, subject), extracted([(subject, key)], tenant=key))
             if len(subject) <= LONGEST:
                 _room(self._subjects)[tenant, subject] = found
         return found
@@ -68,6 +69,14 @@ class KeyRing:
             if len(value) <= LONGEST:
                 _room(self._indexes)[tenant, value] = found
         return found
+
+    def text_key(self, dk: bytes, tenant: str, named: Collection[str]) -> bytes:
+        """The key of the text of one event that names these ids: that of :func:`sealing.text_key`, sooner."""
+        subjects = [(name, self.subject(tenant, name)) for name in set(named) if name]
+        if len(subjects) == 1:
+            return expanded(subjects[0][1].extracted, dk)
+        keys = [(name, subject.key) for name, subject in subjects]
+        return expanded(extracted(keys, tenant=self.tenant(tenant)), dk)
 
     def forget(self, tenant: str) -> None:
         """Drop everything of a tenant's people: after an erasure nothing may be made with an erased key."""

@@ -37,7 +37,7 @@ class Party(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     type: str
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One line. Fields as facts/audit-log.md 6.0 names them; hashes are 64 lower-case hex digits."""
 
     action: str

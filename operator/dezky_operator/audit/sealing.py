@@ -6,7 +6,7 @@ AES-256-GCM under a key derived from the keys of everybody the text names, and f
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,10 +43,19 @@ def text_key(dk: bytes, *, subjects: Mapping[str, bytes], tenant: bytes) -> byte
         subjects: keys by subject id; they are joined in the order of the ids' bytes.
         tenant: the tenant's key, used when nobody is named.
     """
+    return expanded(extracted(list(subjects.items()), tenant=tenant), dk)
+
+
+def extracted(subjects: Sequence[tuple[str, bytes]], *, tenant: bytes) -> bytes:
+    """The first step of the key, which is the same for every event that names the same ids. Raises SealError."""
     # Code points sort as their UTF-8 bytes do.
-    material = b"".join(subjects[name] for name in sorted(subjects)) if subjects else tenant
+    material = b"".join(key for _, key in sorted(subjects)) if subjects else tenant
     if not material or len(material) % KEY:
         raise SealError(f"keys of subjects and tenants have {KEY} bytes")
     # Both steps of HKDF by hand: for one block they are two HMACs, a tenth of what the general class costs.
-    extracted = hmac.digest(NO_SALT, material, "sha256")
-    return hmac.digest(extracted, CONTEXT + dk + b"\x01", "sha256")
+    return hmac.digest(NO_SALT, material, "sha256")
+
+
+def expanded(first: bytes, dk: bytes) -> bytes:
+    """The second step: the key of one event's text."""
+    return hmac.digest(first, CONTEXT + dk + b"\x01", "sha256")
