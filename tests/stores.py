@@ -100,16 +100,19 @@ class Breaking(Stepping):
 
 
 class Doubtful(Stepping):
-    """One without transactions that inserts and then says that it may not have."""
+    """One without transactions that does one call, an insert or that of a given number, and says it may not have."""
 
-    def __init__(self, store: Stepping) -> None:
+    def __init__(self, store: Stepping, *, about: str | int = "insert") -> None:
         super().__init__(store)
+        self._about = about
+        self._calls = 0
         self._said = False
 
     def __getattr__(self, name: str) -> Any:
         async def step(*args: object, **named: object) -> object:
+            self._calls += 1
             answer = await getattr(self._store, name)(*args, **named)
-            if name == "insert" and not self._said:
+            if self._about in {name, self._calls} and not self._said:
                 self._said = True
                 raise UnavailableError("no majority in time")
             return answer

@@ -26,7 +26,7 @@ from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import LOG, LogRow
 from tests.archiving import delete_below
 from tests.drafts import ACME, NORD, ORIGIN, draft
-from tests.stores import Asleep, Breaking, Faulty, LostError, Stepping
+from tests.stores import Asleep, Breaking, Doubtful, Faulty, LostError, Stepping
 
 WRITERS = st.integers(0, 1)
 CALLS = st.integers(0, 30)
@@ -109,6 +109,16 @@ class TwoWriters(RuleBasedStateMachine):
             self.do(self.log(Faulty(self.stores[who], at=0, done=True)).append(offered(numbers)))
         except UnavailableError:
             self.acknowledged |= set(map(str, numbers))  # it was durable, only nobody heard
+
+    @rule(who=WRITERS, numbers=BATCHES, about=CALLS)
+    def offer_and_be_left_in_doubt_about_a_call_that_was_done(self, who: int, numbers: list[int], about: int) -> None:
+        """The write reached the store and its acknowledgement did not come; without transactions."""
+        self.offered |= set(map(str, numbers))
+        store = Doubtful(Stepping(self.stores[who]), about=about)
+        try:
+            self.take(numbers, self.do(self.log(store).append(offered(numbers))))
+        except UnavailableError:
+            return
 
     @rule(late=BATCHES, others=BATCHES, at=CALLS, archive=st.booleans())
     def one_sleeps_while_the_other_goes_on(self, late: list[int], others: list[int], at: int, *, archive: bool) -> None:

@@ -19,12 +19,13 @@ OF_THE_WORK = (
 OF_THE_FILE = (
     apsw.CantOpenError,
     apsw.CorruptError,
-    apsw.FullError,
     apsw.IOError,
     apsw.NotADBError,
-    apsw.ReadOnlyError,
 )
-"""After these the connection is closed, and opened again for the next work (facts/audit-log.md §2.3, 6)."""
+"""After these the connection is closed, and opened again for the next work (facts/audit-log.md §2.3, 6).
+
+Not after a full disk or a read-only volume: what was acknowledged is safe there and has to stay readable.
+"""
 
 
 def unavailable(error: Exception, path: Path) -> UnavailableError:
