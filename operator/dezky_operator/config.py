@@ -159,6 +159,58 @@ class PurgeSettings(_Section, frozen=True, kw_only=True):
     """How often both clocks are asked whether a purge is due."""
 
 
+class MongoSettings(_Section, frozen=True, kw_only=True):
+    """A MongoDB replica set for the audit log, where several hosts share it. The Secret holds the connection string."""
+
+    uri_secret_ref: SecretRef
+    database: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,37}$")] = "dezky_audit"
+
+
+class CheckpointSettings(_Section, frozen=True, kw_only=True):
+    """When the log is signed. Seconds."""
+
+    at_most_every_seconds: Positive = 5.0
+    at_least_seconds: Positive = 60.0
+    """How long an event waits for a checkpoint at most."""
+    events: Count = 1_000
+    """So many events do not wait that long."""
+    idle_seconds: Positive = 3600.0
+    """A log in which nothing happens is signed anew all the same: silence is told from an end."""
+
+
+class WebhookSettings(_Section, frozen=True, kw_only=True):
+    """Where Stalwart's events come in. Without a Secret the way in is closed (404)."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - Stalwart comes from outside the pod
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    url: Url | None = None
+    """How Stalwart reaches it, up to the path. Without it the operator leaves Stalwart's WebHook object alone."""
+    secret_ref: SecretRef | None = None
+    """Keys ``<key>`` and, while it is rotated, ``<key>-previous``."""
+    counted_bytes: Count = 1 << 20
+    """Bodies up to this are parsed before the answer, which says how many events they held."""
+    max_body_bytes: Count = 1 << 30
+    reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 << 20
+    """Free space that is left alone: below it bodies are refused, with an alarm."""
+
+
+class AuditSettings(_Section, frozen=True, kw_only=True):
+    """The audit log. ``directory`` holds the SQLite file, the spool and bodies that wait to be parsed."""
+
+    directory: Annotated[str, msgspec.Meta(pattern="^/")]
+    epoch: Count = 1
+    mongodb: MongoSettings | None = None
+    """Without it the log is in SQLite, in ``directory``."""
+    keys_secret: DnsName = "dezky-audit-keys"  # noqa: S105 - its name
+    """The Secret with the log's keys; made at the first start, when there is no log yet."""
+    anchor_directories: tuple[str, ...] = ()
+    """Where checkpoints are kept beside the log, best on other machines' disks."""
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    verify_seconds: Positive = 86400.0
+    """Between two verifications of what is in the store."""
+    webhook: WebhookSettings = WebhookSettings()
+
+
 class LogSettings(_Section, frozen=True, kw_only=True):
     """Log lines."""
 
@@ -195,6 +247,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     reconcile: ReconcileSettings = ReconcileSettings()
     deletion: DeletionSettings = DeletionSettings()
     purge: PurgeSettings = PurgeSettings()
+    audit: AuditSettings | None = None
+    """Without it nothing is recorded: for tests of other parts. The chart sets it."""
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

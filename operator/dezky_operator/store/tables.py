@@ -44,29 +44,11 @@ class PiiRow(msgspec.Struct, frozen=True):
 
 
 class InboxRow(msgspec.Struct, frozen=True):
-    """An event on its way (MongoDB only): all that is random about it is drawn before it is written here."""
+    """An event on its way (MongoDB only): a draft as MessagePack, in which all that is random was drawn already."""
 
     dk: bytes
     arr: int
-    recv: str
-    event: bytes
-    salts: dict[str, bytes]
-    nonce: bytes
-    raw: bytes
-
-
-class QuarantineRow(msgspec.Struct, frozen=True):
-    """What could not be read as an event: kept sealed, with why."""
-
-    dk: bytes
-    arr: int
-    recv: str
-    event: bytes
-    salts: dict[str, bytes]
-    nonce: bytes
-    raw: bytes
-    reason: str
-    digest: bytes
+    draft: bytes
 
 
 class SeenRow(msgspec.Struct, frozen=True, gc=False):
@@ -167,7 +149,6 @@ class RestoredRow(msgspec.Struct, frozen=True, gc=False):
 LOG = Table("audit_log", LogRow, unique=("dk",), indexes=("at", "tenant", "partner", "action"))
 PII = Table("audit_pii", PiiRow, many=("bi",))
 INBOX = Table("audit_inbox", InboxRow, indexes=("arr",))
-QUARANTINE = Table("audit_quarantine", QuarantineRow, indexes=("arr",))
 SEEN = Table("audit_seen", SeenRow)
 TENANTS = Table("audit_tenants", TenantRow)
 TILES = Table("audit_tiles", TileRow)

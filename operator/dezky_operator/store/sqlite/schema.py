@@ -139,7 +139,6 @@ class Shape(Generic[Row]):
 KEPT: tuple[Table[Any], ...] = (
     tables.LOG,
     tables.PII,
-    tables.QUARANTINE,
     tables.SEEN,
     tables.TENANTS,
     tables.TILES,
