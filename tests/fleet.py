@@ -100,7 +100,7 @@ class Fleet:
                 secrets=self.secrets,
                 resolver=Resolver([f"127.0.0.1:{workspace.dns.port}"], timeout=1.0, clock=time.monotonic),
             ),
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             metrics=self.metrics,
             stopping=lambda: False,
         )

@@ -114,7 +114,7 @@ class Life:
         self.rounds = Rounds(
             settings=settings,
             systems=systems,
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             metrics=self.metrics,
             stopping=lambda: False,
             now=registry.now,
@@ -202,7 +202,7 @@ class Life:
                 System.STALWART: systems.stalwart,
                 System.OCIS: systems.ocis,
             },
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             doors={
                 system: Door(system=system, client=client, metrics=self.metrics, timeout=5.0)
                 for system, client in office.clients.items()

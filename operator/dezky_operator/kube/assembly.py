@@ -85,13 +85,11 @@ def assemble(frame: Frame) -> Assembly:
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
     events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
-    recorder, clients = NoRecorder(), connect_clients(settings, wiring)
+    trail, clients = NoRecorder(), connect_clients(settings, wiring)
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
-    rounds = Rounds(
-        settings=settings, systems=systems, recorder=recorder, metrics=frame.metrics, stopping=frame.stopping
-    )
+    rounds = Rounds(settings=settings, systems=systems, trail=trail, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
-        connect_canary(settings, wiring, clients, systems, recorder),
+        connect_canary(settings, wiring, clients, systems, trail),
         waiting=lambda: queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
         clock=CLOCK,
     )

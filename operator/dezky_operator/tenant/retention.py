@@ -281,7 +281,8 @@ class Retention:
         name = credentials.secret_name(record.slug)
         kept = await self._rounds.systems.secrets.read(name)
         if kept is not None and kept.tenant_id == record.tenant_id:
-            await self._rounds.apply(Plan((credentials.removal(record.slug, record.tenant_id),)))
+            removal = credentials.removal(record.slug, record.tenant_id)
+            await self._rounds.apply(Plan((removal,)), record.tenant_id)
 
     # -- parts of them -------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import structlog
 
-from dezky_operator.integrations.apply import Applied, Outputs, Performer, Recorder, apply
+from dezky_operator.integrations.apply import Applied, Outputs, Performer, Trail, apply
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.canary import observe, plan
 from dezky_operator.integrations.canary.answers import Answer, Outcome, summary, verdict
@@ -47,7 +47,7 @@ class Means:
     stalwart: StalwartClient
     ocis: OcisClient
     performers: Mapping[System, Performer]
-    recorder: Recorder
+    trail: Trail
     doors: Mapping[System, Door]
     metrics: Metrics
 
@@ -122,7 +122,7 @@ class ProbeCanary:
             made.space = f"/dav/spaces/{quote(files.id, safe='')}"
             made.link_until = self._clock() + LINK_FOR.total_seconds()
             plans += plan.files(files, self._now() + LINK_FOR)
-        applied = await apply(plans, means.performers, means.recorder)
+        applied = await apply(plans, means.performers, means.trail.of(str(intent.tenant_id)))
         self._count(applied)
         made.outputs = applied.outputs
         for obstacle in plans.obstacles:
