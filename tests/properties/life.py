@@ -33,7 +33,7 @@ from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.proof import Proofs
 from dezky_operator.tenant.record import Record
-from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes
+from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes, nothing_to_read
 from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.world import Systems, World
 from tests import identity, mail
@@ -126,7 +126,7 @@ class Life:
             proofs,
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge),
+            audit=Waited(settings.purge, nothing_to_read),
             brake=MassDeletion(most=10_000),
         )
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from lightkube import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
 
-from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import TenantCache
+from dezky_operator.kube.chronicle import Chronicle, NoChronicle
 from dezky_operator.kube.controller import TenantController
 from dezky_operator.kube.credentials import CredentialWatch, SecretReader
 from dezky_operator.kube.events import EventPoster
@@ -69,6 +69,7 @@ class Assembly:
     sweep: FleetSweep
     watchdog: Watchdog
     credentials: CredentialWatch
+    chronicle: Chronicle
 
     async def close(self) -> None:
         """Close every connection."""
@@ -85,11 +86,11 @@ def assemble(frame: Frame) -> Assembly:
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
     events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
-    trail, clients = NoRecorder(), connect_clients(settings, wiring)
+    chronicle, clients = NoChronicle(), connect_clients(settings, wiring)
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
-    rounds = Rounds(settings=settings, systems=systems, trail=trail, metrics=frame.metrics, stopping=frame.stopping)
+    rounds = Rounds(settings=settings, systems=systems, trail=chronicle, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
-        connect_canary(settings, wiring, clients, systems, trail),
+        connect_canary(settings, wiring, clients, systems, chronicle),
         waiting=lambda: queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
         clock=CLOCK,
     )
@@ -103,6 +104,7 @@ def assemble(frame: Frame) -> Assembly:
         queue=queue,
         settings=settings,
         brake=brake,
+        journal=chronicle,
         metrics=frame.metrics,
         clock=CLOCK,
         jitter=random.random,
@@ -113,7 +115,7 @@ def assemble(frame: Frame) -> Assembly:
             proofs,
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge),
+            audit=Waited(settings.purge, chronicle.read_until),
             brake=brake,
         ),
         Surroundings(
@@ -124,6 +126,7 @@ def assemble(frame: Frame) -> Assembly:
             settings=settings,
             world=controller.world,
             release_tenant=controller.release_buried,
+            journal=chronicle,
         ),
     )
     return Assembly(
@@ -139,6 +142,7 @@ def assemble(frame: Frame) -> Assembly:
         sweep=_sweep(frame, rounds, api, cache, controller),
         watchdog=_watchdog(frame, api, cache, controller),
         credentials=_credentials(frame, wiring.reader, controller),
+        chronicle=chronicle,
     )
 
 

@@ -128,8 +128,10 @@ class Operator:
 
     async def _prepare(self) -> None:
         """Know everything that decides between tenants before the first of them is worked on."""
+        await self._parts.chronicle.open()
         await _until_answered(self._parts.records.load)
         self.controller.take_in(await _until_answered(self._parts.api.all))
+        self.controller.observe(self._parts.chronicle.unfinished)
         await self._parts.installation.look()
 
     # -- work -------------------------------------------------------------------
@@ -141,6 +143,7 @@ class Operator:
                 await self._work(lease)
             lost = lease.done()
         finally:
+            await self._parts.chronicle.close()
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
         if lost:
@@ -163,6 +166,7 @@ class Operator:
             asyncio.create_task(_tended("credentials", self._parts.credentials.run)),
             asyncio.create_task(_tended("tombstones", self._parts.tombstones.watch)),
             asyncio.create_task(_tended("sweep", self._parts.sweep.run)),
+            asyncio.create_task(_tended("audit log", self._parts.chronicle.run)),
         ]
         self.health.live["workers"] = lambda: _ended(workers) if self._role == "working" else None
         self._parts.tombstones.add_all()

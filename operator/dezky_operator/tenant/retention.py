@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -94,16 +94,27 @@ class AuditHook(Protocol):
         """Whether the tenant's users may be destroyed."""
 
 
-class Waited:
-    """The hook while there is no audit log: some time after the lock."""
+def nothing_to_read() -> datetime:
+    """Up to when the sign-in's events were read where nobody reads them: nothing is missed by going on."""
+    return datetime.max.replace(tzinfo=UTC)
 
-    def __init__(self, settings: PurgeSettings) -> None:
-        self._wait = timedelta(seconds=settings.audit_wait_seconds)
+
+class Waited:
+    """The hook: some time after the lock, and once the sign-in's events were read beyond it.
+
+    ``read_until`` gives up to when every source of the sign-in's events was read; None where one never was.
+    """
+
+    def __init__(self, settings: PurgeSettings, read_until: Callable[[], datetime | None]) -> None:
+        self._wait, self._read_until = timedelta(seconds=settings.audit_wait_seconds), read_until
 
     def released(self, record: Record, now: datetime) -> bool:
-        """Whether that time is over."""
+        """Whether that time is over and everything before it was read."""
         locked_at = record.suspension.locked_at if record.suspension else None
-        return locked_at is not None and now >= time_of(locked_at) + self._wait
+        if locked_at is None:
+            return False
+        read, due = self._read_until(), time_of(locked_at) + self._wait
+        return read is not None and now >= due and read >= due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
