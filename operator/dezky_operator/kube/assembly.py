@@ -13,12 +13,14 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
+from dezky_operator.kube.audit import Around, Audit
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.chronicle import Chronicle, NoChronicle
 from dezky_operator.kube.controller import TenantController
 from dezky_operator.kube.credentials import CredentialWatch, SecretReader
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.installation import Installation
+from dezky_operator.kube.journal import Registry
 from dezky_operator.kube.lease import Fence, LeaseHolder
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
@@ -86,7 +88,7 @@ def assemble(frame: Frame) -> Assembly:
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
     events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
-    chronicle, clients = NoChronicle(), connect_clients(settings, wiring)
+    chronicle, clients = _chronicle(frame, client, api, cache, records), connect_clients(settings, wiring)
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
     rounds = Rounds(settings=settings, systems=systems, trail=chronicle, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
@@ -144,6 +146,15 @@ def assemble(frame: Frame) -> Assembly:
         credentials=_credentials(frame, wiring.reader, controller),
         chronicle=chronicle,
     )
+
+
+def _chronicle(frame: Frame, client: AsyncClient, api: TenantApi, cache: TenantCache, records: RecordBook) -> Chronicle:
+    settings = frame.settings
+    if settings.audit is None:
+        return NoChronicle()
+    registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
+    around = Around(settings=settings, client=client, registry=registry, metrics=frame.metrics, api_time=api.time)
+    return Audit(settings.audit, around)
 
 
 def _wiring(frame: Frame, client: AsyncClient) -> Wiring:

@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -42,26 +42,27 @@ class OpenIntent(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
 
 
-class Whoever(Protocol):
-    """Knows tenants by their ids."""
-
-    def __call__(self, tenant: str) -> Whose:
-        """The tenant and who wants what is done for it now."""
-
-
 class Trail:
     """Where the steps of all tenants are recorded."""
 
     def __init__(
         self,
         keeping: Keeping,
-        whose: Whoever,
+        whose: Callable[[str], Whose],
         *,
         secret: bytes,
         now: Callable[[], str],
         open_: Iterable[OpenIntent] = (),
     ) -> None:
-        """``secret`` keys the digests of steps' keys, which may name people; ``open_`` are intents without an end."""
+        """Record into ``keeping``.
+
+        Args:
+            keeping: takes the events.
+            whose: knows tenants by their ids.
+            secret: keys the digests of steps' keys, which may name people.
+            now: canonical time.
+            open_: intents without an end.
+        """
         self._keeping, self._whose, self._secret, self._now = keeping, whose, secret, now
         self._open: dict[str, list[OpenIntent]] = {}
         for intent in open_:
@@ -113,9 +114,9 @@ class Trail:
         if not intents:
             del self._open[tenant]
 
-    def give_up(self, tenants: Iterable[str]) -> None:
-        """End the intents of tenants that nobody will observe any more."""
-        for tenant in tenants:
+    def give_up(self, tenants: Iterable[str] | None = None) -> None:
+        """End the intents of tenants that nobody will observe any more; of all where none are named."""
+        for tenant in list(self._open) if tenants is None else tenants:
             for intent in self._open.pop(tenant, ()):
                 self._close(intent, there=False)
 
