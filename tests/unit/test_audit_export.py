@@ -299,7 +299,8 @@ NUMBERS = st.integers(0, 2**53 - 1)
 def test_the_proof_of_an_export_is_read_as_it_was_written(
     tenant: str, ends: list[int], numbers: tuple[int, int, int], hashes: tuple[tuple[bytes, ...], tuple[bytes, ...]]
 ) -> None:
-    for proof in (TenantProof(tenant, *ends, *numbers, *hashes), RangeProof(*ends, hashes[0])):
+    (first, last), (mapped, tree) = ends, hashes
+    for proof in (TenantProof(tenant, first, last, *numbers, mapped, tree), RangeProof(first, last, tree)):
         assert parse_export_proof(proof.encode()) == proof
 
 

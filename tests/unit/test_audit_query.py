@@ -256,12 +256,13 @@ async def test_names_of_tenants_are_learnt_from_what_stands_beside_their_lines(s
 
 
 TIMES = [f"2026-11-24T0{n}:00:00.000000Z" for n in range(4)]
-SOME = st.builds(
-    dict,
-    at=st.sampled_from(TIMES),
-    tenant=st.sampled_from(["", TENANT, OTHER_TENANT]),
-    action=st.sampled_from(["a.b", "a.c", "ab", "b.c"]),
-    email=st.sampled_from(["", "ann@acme.test", "bob@acme.test"]),
+SOME = st.fixed_dictionaries(
+    {
+        "at": st.sampled_from(TIMES),
+        "tenant": st.sampled_from(["", TENANT, OTHER_TENANT]),
+        "action": st.sampled_from(["a.b", "a.c", "ab", "b.c"]),
+        "email": st.sampled_from(["", "ann@acme.test", "bob@acme.test"]),
+    }
 )
 QUERIES = st.builds(
     Query,

@@ -84,7 +84,8 @@ def parse_export_proof(data: bytes) -> TenantProof | RangeProof:
     if found := _TENANT.fullmatch(text):
         numbers = [int(found[n]) for n in range(2, 7)]
         _check(numbers)
-        return TenantProof(found[1], *numbers, _read(found[7]), _read(found[8]))
+        first, last, heads, place, tenants = numbers
+        return TenantProof(found[1], first, last, heads, place, tenants, _read(found[7]), _read(found[8]))
     if found := _RANGE.fullmatch(text):
         first, last = int(found[1]), int(found[2])
         _check([first, last])

@@ -12,6 +12,7 @@ import msgspec
 
 from dezky_operator.audit.errors import LineError
 from dezky_operator.audit.event import Datum
+from dezky_operator.audit.indexed import differences
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.store.tables import LogRow, PiiRow
@@ -92,7 +93,7 @@ def viewed(row: LogRow, private: PiiRow | None, *, erased: Collection[str] = (),
         line = decode(row.body)
     except LineError as error:
         return _untrusted(row, str(error))
-    lost = gone(line, private)
+    lost, wrong = gone(line, private), differences(row, line)
     kept = private.f if private else {}
     values = {_field(path): kept[path][1] if path in kept else None for path in line.c if path != "raw"}
     return View(
@@ -115,7 +116,7 @@ def viewed(row: LogRow, private: PiiRow | None, *, erased: Collection[str] = (),
         erased=_named(lost & set(erased)),
         missing=_named(lost - set(erased)),
         sealed=bool(private and private.raw) and text is None,
-        problem=_difference(row, line),
+        problem=f"index differs from the line: {', '.join(wrong)}" if wrong else "",
         metadata=_metadata(line, text),
         **values,
     )
@@ -151,19 +152,3 @@ def _untrusted(row: LogRow, problem: str) -> View:
         hash=leaf_hash(row.body).hex(),
         problem=problem,
     )
-
-
-def _difference(row: LogRow, line: Line) -> str:
-    """The fields that a row is searched by and that its line says otherwise."""
-    searched = {
-        "seq": (row.seq, line.seq),
-        "at": (row.at, line.at),
-        "tenant": (row.tenant, line.tenant),
-        "partner": (row.partner, line.partner),
-        "action": (row.action, line.action),
-        "outcome": (row.outcome, line.outcome.value),
-        "source": (row.source, line.source),
-        "src": (row.src, line.src),
-    }
-    wrong = [name for name, (stored, said) in searched.items() if stored != said]
-    return f"index differs from the line: {', '.join(wrong)}" if wrong else ""
