@@ -97,6 +97,14 @@ def decode(stored: bytes) -> Line:
     return line
 
 
+def parse(stored: bytes) -> Line:
+    """The fields of a line without a look at its form: twice as quick, and not enough to trust it. Raises LineError."""
+    try:
+        return _DECODER.decode(stored)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise LineError(f"not canonical: {error}") from None
+
+
 def _difference(stored: bytes, again: bytes) -> str:
     same = next(
         (n for n, (a, b) in enumerate(zip(stored, again, strict=False)) if a != b), min(len(stored), len(again))

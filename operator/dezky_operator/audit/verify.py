@@ -5,7 +5,7 @@ Every leaf is hashed again, never a stored hash taken; after a finding it goes o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, open_checkpoint
 from dezky_operator.audit.errors import LineError, NoteError
@@ -20,8 +20,9 @@ _ZEROS = GENESIS.hex()
 class Walk:
     """Goes over the lines of a log from seq 0, one at a time. Its memory grows with the tenants, not with the lines."""
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], origin: str) -> None:
-        """``checkpoints`` are of this log and their signatures hold."""
+    def __init__(self, checkpoints: Sequence[Checkpoint], origin: str, read: Callable[[bytes], Line] = decode) -> None:
+        """``checkpoints`` are of this log and their signatures hold. ``read`` gives a line or raises LineError."""
+        self._read = read
         self.findings: list[Finding] = []
         self._origin = origin
         self._roots = {checkpoint.size: checkpoint.root for checkpoint in reversed(checkpoints)}
@@ -41,7 +42,7 @@ class Walk:
         """The next line, without LF."""
         leaf = leaf_hash(stored)
         try:
-            line = decode(stored)
+            line = self._read(stored)
         except LineError as error:
             self._found(str(error), self._next)
             self._next += 1
