@@ -49,7 +49,7 @@ class Trail:
 
     lines: list[str] = field(default_factory=list)
 
-    def of(self, _tenant: str) -> Trail:
+    def of(self, _tenant: str, _phase: str) -> Trail:
         return self
 
     async def intent(self, step: Step) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -99,7 +100,7 @@ class Scene:
     async def apply(self, *steps: Step, tenant: str = ACME, error: Exception | None = None) -> Applied:
         performer = Performer(self.store, error)
         plan = Plan(steps)
-        applied = await apply(plan, {System.AUTHENTIK: performer}, self.trail.of(tenant))
+        applied = await apply(plan, {System.AUTHENTIK: performer}, self.trail.of(tenant, "Active"))
         self.seen = performer.seen
         await self.keeping.settled()
         return applied
@@ -200,13 +201,13 @@ async def test_a_lock_is_done_all_the_same_and_recorded_as_soon_as_it_can_be(tmp
 
 async def test_a_crash_after_the_write_is_ended_by_what_is_observed(tmp_path: Path) -> None:
     async with process(tmp_path) as scene:
-        await scene.trail.of(ACME).intent(step())
+        await scene.trail.of(ACME, "Active").intent(step())
     async with process(tmp_path) as scene:
         assert scene.trail.unfinished == {ACME}
-        scene.trail.of(NORD).observed(System.AUTHENTIK, Plan())
-        scene.trail.of(ACME).observed(System.OCIS, Plan())
+        scene.trail.of(NORD, "Active").observed(System.AUTHENTIK, Plan())
+        scene.trail.of(ACME, "Active").observed(System.OCIS, Plan())
         assert len(await scene.lines()) == 1
-        scene.trail.of(ACME).observed(System.AUTHENTIK, Plan())
+        scene.trail.of(ACME, "Active").observed(System.AUTHENTIK, Plan())
         intent, end = await scene.lines()
         assert (end.action, end.outcome, end.data["observed"]) == ("step.done", "success", True)
         assert (end.data["step"], end.data["key"]) == (intent.data["step"], intent.data["key"])
@@ -216,10 +217,10 @@ async def test_a_crash_after_the_write_is_ended_by_what_is_observed(tmp_path: Pa
 
 async def test_a_crash_before_the_write_leaves_a_step_of_which_nobody_knows(tmp_path: Path) -> None:
     async with process(tmp_path) as scene:
-        await scene.trail.of(ACME).intent(step())
-        await scene.trail.of(ACME).intent(step("admins"))
+        await scene.trail.of(ACME, "Active").intent(step())
+        await scene.trail.of(ACME, "Active").intent(step("admins"))
     async with process(tmp_path) as scene:
-        scene.trail.of(ACME).observed(System.AUTHENTIK, Plan((step("admins"),)))
+        scene.trail.of(ACME, "Active").observed(System.AUTHENTIK, Plan((step("admins"),)))
         ends = (await scene.lines())[2:]
     assert sorted((line.action, line.outcome) for line in ends) == [
         ("step.done", "success"),
@@ -227,9 +228,28 @@ async def test_a_crash_before_the_write_leaves_a_step_of_which_nobody_knows(tmp_
     ]
 
 
+@pytest.mark.parametrize("phase", ["Suspended", "Proof"])
+async def test_another_phase_tells_nothing_of_a_step(tmp_path: Path, phase: str) -> None:
+    """To lock a tenant nothing is planned that was to be made for it: that it is not planned proves nothing."""
+    async with process(tmp_path) as scene:
+        await scene.trail.of(ACME, phase).intent(step())
+    async with process(tmp_path) as scene:
+        scene.trail.of(ACME, "Active").observed(System.AUTHENTIK, Plan())
+        assert [line.action for line in await scene.lines()] == ["step.intent", "step.unknown"]
+
+
+async def test_a_tenants_secret_is_observed_with_its_sign_in(tmp_path: Path) -> None:
+    secret = dataclasses.replace(step(), system=System.KUBERNETES, kind="secret")
+    async with process(tmp_path) as scene:
+        await scene.trail.of(ACME, "Active").intent(secret)
+    async with process(tmp_path) as scene:
+        scene.trail.of(ACME, "Active").observed(System.AUTHENTIK, Plan())
+        assert [line.action for line in await scene.lines()] == ["step.intent", "step.done"]
+
+
 async def test_of_a_tenant_that_is_gone_nobody_knows(tmp_path: Path) -> None:
     async with process(tmp_path) as scene:
-        await scene.trail.of(ACME).intent(step())
+        await scene.trail.of(ACME, "Active").intent(step())
     async with process(tmp_path) as scene:
         scene.trail.give_up([ACME])
         assert [line.action for line in await scene.lines()] == ["step.intent", "step.unknown"]
@@ -238,12 +258,12 @@ async def test_of_a_tenant_that_is_gone_nobody_knows(tmp_path: Path) -> None:
 async def test_an_end_that_is_recorded_twice_is_one_event(tmp_path: Path) -> None:
     """Two processes may both find it open: the second one's end is the same event."""
     async with process(tmp_path) as scene:
-        await scene.trail.of(ACME).intent(step())
+        await scene.trail.of(ACME, "Active").intent(step())
     async with process(tmp_path) as first:
         late = Trail(first.keeping, whose, secret=SECRET, now=lambda: NOW, open_=await first.store.read(open_intents))
-        first.trail.of(ACME).observed(System.AUTHENTIK, Plan())
+        first.trail.of(ACME, "Active").observed(System.AUTHENTIK, Plan())
         await first.keeping.settled()
-        late.of(ACME).observed(System.AUTHENTIK, Plan())
+        late.of(ACME, "Active").observed(System.AUTHENTIK, Plan())
         assert [line.action for line in await first.lines()] == ["step.intent", "step.done"]
 
 
@@ -253,7 +273,7 @@ async def test_more_open_steps_than_fit_in_one_page_are_all_found(
     monkeypatch.setattr(unfinished, "AT_ONCE", 3)
     async with process(tmp_path) as scene:
         for number in range(8):
-            recorder = scene.trail.of(ACME)
+            recorder = scene.trail.of(ACME, "Active")
             await recorder.intent(step(f"group-{number}"))
             if number % 2:
                 await recorder.done(step(f"group-{number}"))

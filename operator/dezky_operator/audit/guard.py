@@ -1,16 +1,19 @@
 """What is kept of the log outside its store, and whether the store still holds it (facts/audit-log.md 2.4).
 
-Delete the end of a log, or bring back last week's copy of its file, and everything left verifies. Only a checkpoint kept
-elsewhere tells. The guard is asked before the first line is appended; one that says no is not argued with.
+Delete the end of a log, or bring back last week's copy of its file, and everything left verifies. Only a checkpoint
+kept elsewhere tells. The guard is asked before the first line is appended; one that says no is not argued with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, open_checkpoint
+from dezky_operator.audit.draft import Draft
 from dezky_operator.audit.errors import NoteError, TileError
+from dezky_operator.audit.fates import Appended
+from dezky_operator.audit.log import Way
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.stored_tiles import Grown, frontier
 from dezky_operator.store.interface import Reader, Store
@@ -30,8 +33,22 @@ class Guard(Protocol):
     async def newest(self) -> bytes | None:
         """The newest note kept there; None when there never was one. Raises GuardError."""
 
-    async def keep(self, checkpoint: Checkpoint, note: bytes, heads: bytes) -> None:
-        """Keep this one, unless a larger one is there. Raises GuardError."""
+    async def keep(self, checkpoint: Checkpoint, note: bytes, heads: bytes, seconds: int) -> None:
+        """Keep this one, signed at ``seconds`` since 1970, unless a larger one is there. Raises GuardError."""
+
+
+class Barrier:
+    """A way into the log that is closed once the log turned out not to be the one that was signed."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self.refusal: RollbackError | None = None
+
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
+        """As the way does. Raises RollbackError when it is closed."""
+        if self.refusal is not None:
+            raise self.refusal
+        return await self._way.append(drafts)
 
 
 async def check(store: Store, grown: Grown, guards: Iterable[Guard], chain: KeyChain) -> bytes | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 class NoRecorder:
     """Keeps nothing: for installations and tests without an audit log."""
 
-    def of(self, _tenant: str) -> NoRecorder:
+    def of(self, _tenant: str, _phase: str) -> NoRecorder:
         """The recorder of one tenant's steps."""
         return self
 

@@ -44,8 +44,8 @@ class Recorder(Protocol):
 class Trail(Protocol):
     """Where the steps of all tenants are recorded."""
 
-    def of(self, tenant: str) -> Recorder:
-        """The recorder of the steps of the tenant with this tenantId."""
+    def of(self, tenant: str, phase: str) -> Recorder:
+        """The recorder of the steps that bring the tenant with this tenantId to ``phase``."""
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
-from dezky_operator.kube.audit import Around, Audit
+from dezky_operator.kube.audit import Around, Audit, WrapStore
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.chronicle import Chronicle, NoChronicle
 from dezky_operator.kube.controller import TenantController
@@ -43,7 +43,7 @@ CLOCK = time.monotonic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What the process gives to its parts. ``wire`` and ``wrap`` are seams to the network."""
+    """What the process gives to its parts. ``wire``, ``wrap`` and ``wrap_store`` are seams to network and disk."""
 
     settings: Settings
     config: SingleConfig
@@ -53,6 +53,7 @@ class Frame:
     stopping: Callable[[], bool]
     wire: Wire
     wrap: Wrap
+    wrap_store: WrapStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,14 @@ def _chronicle(frame: Frame, client: AsyncClient, api: TenantApi, cache: TenantC
     if settings.audit is None:
         return NoChronicle()
     registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
-    around = Around(settings=settings, client=client, registry=registry, metrics=frame.metrics, api_time=api.time)
+    around = Around(
+        settings=settings,
+        client=client,
+        registry=registry,
+        metrics=frame.metrics,
+        api_time=api.time,
+        wrap_store=frame.wrap_store,
+    )
     return Audit(settings.audit, around)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,13 +19,22 @@ from lightkube import AsyncClient
 
 from dezky_operator import __version__
 from dezky_operator.audit import hot
+from dezky_operator.audit.anchors import DirectoryAnchor
 from dezky_operator.audit.chain import Tip
-from dezky_operator.audit.event import Event
+from dezky_operator.audit.checkpoint import KeyChain, KeyRange
+from dezky_operator.audit.draft import Draft, prepare
+from dezky_operator.audit.event import Datum, Event
 from dezky_operator.audit.fates import Appended
+from dezky_operator.audit.guard import Barrier
+from dezky_operator.audit.heads import TenantMap
+from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.keystore import KeyStore
 from dezky_operator.audit.log import AuditLog
 from dezky_operator.audit.log_keys import LogKeys
+from dezky_operator.audit.notary import Notary
+from dezky_operator.audit.pace import Pace
 from dezky_operator.audit.randomness import Randomness
+from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.sequencer import Sequencer
 from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.config import AuditSettings, Settings, SettingsError
@@ -38,6 +48,7 @@ from dezky_operator.integrations.apply import Recorder
 from dezky_operator.kube.audit_keys import KeysSecret
 from dezky_operator.kube.cache import Seen
 from dezky_operator.kube.chores import tended
+from dezky_operator.kube.guard import ConfigMapGuard
 from dezky_operator.kube.journal import Journalist, Registry
 from dezky_operator.store.interface import Reader, StartError, Store, UnavailableError
 from dezky_operator.store.sqlite import SqliteStore
@@ -46,6 +57,7 @@ from dezky_operator.tenant.outcome import Notice
 from dezky_operator.tenant.retention import nothing_to_read
 
 log = structlog.get_logger(__name__)
+WrapStore = Callable[[Store], Store]
 CLOCK_CHECK = 60.0
 """Seconds between two comparisons of this host's clock with the API server's."""
 
@@ -59,6 +71,7 @@ class Around:
     registry: Registry
     metrics: Metrics
     api_time: Callable[[], Awaitable[datetime | None]]
+    wrap_store: WrapStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +81,8 @@ class Opened:
     store: Store
     keys: LogKeys
     log: AuditLog
+    barrier: Barrier
+    notary: Notary
     keeping: Keeping
     writing: asyncio.Task[None]
     trail: Trail
@@ -99,7 +114,7 @@ class Audit:
     async def open(self) -> None:
         """Open it and keep that this process started. Raises SettingsError, and httpx2.HTTPError."""
         directory = Path(self._audit.directory)
-        store = await _store(directory, self._audit)
+        store = self._around.wrap_store(await _store(directory, self._audit))
         try:
             opened = await self._open(store, directory)
         except BaseException:
@@ -110,35 +125,79 @@ class Audit:
         log.info("audit log open", origin=self.origin, vkey=opened.keys.log.verify_key.vkey)
 
     async def _open(self, store: Store, directory: Path) -> Opened:
+        around = self._around
         await self._compare_clocks()
-        size = (await store.read(_tip)).size
-        secret = KeysSecret(self._around.client, self._around.settings.namespace, self._audit.keys_secret)
-        keys = await secret.read(self.origin, new=not size, environment=os.environ)
-        way = Sequencer(store, origin=self.origin, clock=time.time_ns, clock_difference=lambda: self._difference)
-        audit_log = AuditLog(way, KeyStore(store, keys.master), Randomness(os.urandom))
+        guard = ConfigMapGuard(around.client, around.settings.namespace, self._audit.epoch)
+        new = not (await store.read(_tip)).size and await guard.newest() is None
+        secret = KeysSecret(around.client, around.settings.namespace, self._audit.keys_secret)
+        keys = await secret.read(self.origin, new=new, environment=os.environ)
+        sequencer = Sequencer(store, origin=self.origin, clock=time.time_ns, clock_difference=lambda: self._difference)
+        barrier, people, random = Barrier(sequencer), KeyStore(store, keys.master), Randomness(os.urandom)
+        notary = self._notary(store, sequencer, keys, guard, partial(_heads, ring=people.ring, random=random))
+        await _compared(notary, barrier)
+        audit_log = AuditLog(barrier, people, random)
         keeping = Keeping(self._counted(audit_log), await _spool(directory))
         trail = Trail(
-            keeping, self._around.registry.whose, secret=keys.dedupe, now=_now, open_=await store.read(open_intents)
+            keeping, around.registry.whose, secret=keys.dedupe, now=_now, open_=await store.read(open_intents)
         )
-        metrics = self._around.metrics
-        metrics.audit_waiting.labels("disk").set_function(lambda: keeping.spooled)
-        metrics.audit_waiting.labels("memory").set_function(lambda: len(keeping.unwritten))
-        metrics.audit_refused.set_function(lambda: bool(keeping.refused))
-        return Opened(
+        opened = Opened(
             store=store,
             keys=keys,
             log=audit_log,
+            barrier=barrier,
+            notary=notary,
             keeping=keeping,
             writing=asyncio.create_task(tended("audit log", keeping.run), name="audit log"),
             trail=trail,
-            journal=Journalist(keeping.offer, self._around.registry, _now),
+            journal=Journalist(keeping.offer, around.registry, _now),
+        )
+        _measure(around.metrics, opened)
+        return opened
+
+    def _notary(
+        self,
+        store: Store,
+        sequencer: Sequencer,
+        keys: LogKeys,
+        guard: ConfigMapGuard,
+        heads: Callable[[int, TenantMap], Draft],
+    ) -> Notary:
+        pace = self._audit.checkpoint
+        return Notary(
+            store,
+            sequencer,
+            signers=keys.signers,
+            chain=KeyChain([KeyRange(keys.log.verify_key)]),
+            guard=guard,
+            anchors=[DirectoryAnchor(Path(directory)) for directory in self._audit.anchor_directories],
+            pace=Pace(
+                at_most_every=pace.at_most_every_seconds,
+                at_least=pace.at_least_seconds,
+                idle=pace.idle_seconds,
+                events=pace.events,
+            ),
+            heads=heads,
         )
 
     async def run(self) -> None:
-        """Compare the clocks again and again."""
-        while True:
-            await asyncio.sleep(CLOCK_CHECK)
-            await self._compare_clocks()
+        """Sign the log and compare the clocks, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tended("clocks", self._watch_clocks))
+            group.create_task(tended("notary", self._sign))
+
+    async def _watch_clocks(self) -> None:
+        await asyncio.sleep(CLOCK_CHECK)
+        await self._compare_clocks()
+
+    async def _sign(self) -> None:
+        """Sign until the log turns out to be another one than was signed: then nothing is appended any more."""
+        opened = self.opened
+        if opened.barrier.refusal is None:
+            try:
+                await opened.notary.run()
+            except RollbackError as error:
+                _refuse(opened.barrier, error)
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Keep what was told last, and that this process stopped."""
@@ -149,6 +208,8 @@ class Audit:
         opened.keeping.offer(act("log.stop", ext=once(), now=_now()))
         opened.writing.cancel()  # it writes what is left before it ends
         await asyncio.gather(opened.writing, return_exceptions=True)
+        if opened.barrier.refusal is None:
+            await opened.notary.finish()
         if lost := len(opened.keeping.unwritten):
             log.error("audit events lost", count=lost, reason="neither log nor disk took them until the end")
         await opened.store.close()
@@ -162,9 +223,9 @@ class Audit:
 
     # -- what it is told ----------------------------------------------------------------
 
-    def of(self, tenant: str) -> Recorder:
-        """What records the steps of one tenant."""
-        return self.opened.trail.of(tenant)
+    def of(self, tenant: str, phase: str) -> Recorder:
+        """What records the steps that bring one tenant to ``phase``."""
+        return self.opened.trail.of(tenant, phase)
 
     def seen(self, before: Seen | None, now: Seen) -> None:
         """The watch told of a version of a Tenant."""
@@ -204,6 +265,37 @@ class Audit:
         server = await self._around.api_time()
         if server is not None:
             self._difference = time.time() - server.timestamp()
+
+
+async def _compared(notary: Notary, barrier: Barrier) -> None:
+    """Compare the log with what was signed of it. The process goes on without it: locks must, and the disk keeps what
+    it is told.
+    """
+    try:
+        await notary.start()
+    except RollbackError as error:
+        _refuse(barrier, error)
+
+
+def _refuse(barrier: Barrier, error: RollbackError) -> None:
+    log.error("audit log refused", reason=str(error))
+    barrier.refusal = error
+
+
+def _heads(size: int, heads: TenantMap, *, ring: KeyRing, random: Callable[[int], bytes]) -> Draft:
+    """The event that commits to the newest line of every tenant."""
+    data: dict[str, Datum] = {"count": len(heads), "root": heads.root.hex()}
+    return prepare(act("log.heads", ext=f"log.heads:{size}", now=_now(), data=data), keys=ring, random=random)
+
+
+def _measure(metrics: Metrics, opened: Opened) -> None:
+    keeping, notary = opened.keeping, opened.notary
+    metrics.audit_waiting.labels("disk").set_function(lambda: keeping.spooled)
+    metrics.audit_waiting.labels("memory").set_function(lambda: len(keeping.unwritten))
+    metrics.audit_refused.set_function(lambda: bool(keeping.refused))
+    metrics.audit_unanchored.set_function(lambda: notary.news)
+    metrics.audit_anchor_lag.set_function(lambda: notary.lag)
+    metrics.audit_anchored.set_function(lambda: notary.anchored)
 
 
 async def _store(directory: Path, audit: AuditSettings) -> Store:

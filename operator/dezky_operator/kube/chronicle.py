@@ -34,8 +34,8 @@ class Journal(Protocol):
 class Chronicle(Journal, Protocol):
     """The audit log as a part of the process."""
 
-    def of(self, tenant: str) -> Recorder:
-        """What records the steps of one tenant."""
+    def of(self, tenant: str, phase: str) -> Recorder:
+        """What records the steps that bring one tenant to ``phase``."""
 
     async def open(self) -> None:
         """Be ready to be told. Raises SettingsError where the log can not be kept as the settings say."""

@@ -17,8 +17,10 @@ import structlog
 from aiohttp import web
 from lightkube.config.kubeconfig import SingleConfig
 
+from dezky_operator.audit.guard import GuardError
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.kube.assembly import Frame, assemble
+from dezky_operator.kube.audit import WrapStore
 from dezky_operator.kube.chores import tended
 from dezky_operator.kube.credentials import check_secrets
 from dezky_operator.kube.lease import Fence
@@ -41,7 +43,7 @@ class LostLease(Exception):  # noqa: N818 - it is what happened, and ends the pr
 
 
 class Operator:
-    """One operator process. ``wire`` and ``wrap`` are seams to the network, for tests of faults."""
+    """One operator process. ``wire``, ``wrap`` and ``wrap_store`` are seams to network and disk, for faults."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Operator:
         identity: str,
         wire: Wire = plain_wire,
         wrap: Wrap = lambda inner: inner,
+        wrap_store: WrapStore = lambda inner: inner,
     ) -> None:
         self.metrics, self.health, self.fence = Metrics(), Health(), Fence()
         self._settings, self._config = settings, config
@@ -66,6 +69,7 @@ class Operator:
             stopping=self._stop.is_set,
             wire=wire,
             wrap=wrap,
+            wrap_store=wrap_store,
         )
         self._parts = assemble(frame)
         self.controller, self.sweep = self._parts.controller, self._parts.sweep
@@ -243,7 +247,7 @@ async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await ask()
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, GuardError) as error:
             log.warning("api server did not do it", error=str(error) or type(error).__name__)
             await asyncio.sleep(AGAIN)
 

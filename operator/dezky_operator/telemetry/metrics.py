@@ -102,6 +102,17 @@ class Metrics:
             ["where"],
             registry=self.registry,
         )
+        self.audit_unanchored = Gauge(
+            "dezky_audit_unanchored_events", "Events under no checkpoint yet.", registry=self.registry
+        )
+        self.audit_anchor_lag = Gauge(
+            "dezky_audit_anchor_lag_seconds",
+            "How long the oldest event that is under no checkpoint has waited for one.",
+            registry=self.registry,
+        )
+        self.audit_anchored = Gauge(
+            "dezky_audit_anchored", "1 while every anchor has the newest checkpoint.", registry=self.registry
+        )
         self.audit_refused = Gauge(
             "dezky_audit_refused", "1 while the audit log takes no events.", registry=self.registry
         )

@@ -21,7 +21,7 @@ from dezky_operator.crd.conditions import Reason
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
 from dezky_operator.integrations.authentik.purge import left
 from dezky_operator.integrations.intent import Phase, TenantIntent
-from dezky_operator.integrations.steps import Plan
+from dezky_operator.integrations.steps import Plan, System
 from dezky_operator.tenant import credentials
 from dezky_operator.tenant.admission import Opened, WriteAhead
 from dezky_operator.tenant.brake import MassDeletion
@@ -289,11 +289,10 @@ class Retention:
 
     async def _remove_secret(self, record: Record) -> None:
         """Last of all, and only the tenant's own: until then running applications may still need it."""
-        name = credentials.secret_name(record.slug)
-        kept = await self._rounds.systems.secrets.read(name)
-        if kept is not None and kept.tenant_id == record.tenant_id:
-            removal = credentials.removal(record.slug, record.tenant_id)
-            await self._rounds.apply(Plan((removal,)), record.tenant_id)
+        kept = await self._rounds.systems.secrets.read(credentials.secret_name(record.slug))
+        own = kept is not None and kept.tenant_id == record.tenant_id
+        plan = Plan((credentials.removal(record.slug, record.tenant_id),) if own else ())
+        await self._rounds.apply(plan, System.KUBERNETES, record.tenant_id)
 
     # -- parts of them -------------------------------------------------------------------
 

@@ -90,26 +90,28 @@ class Rounds:
             neighbours=_neighbours(tenant, intent, world),
         )
         files = Files(ocis=systems.ocis, authentik=systems.authentik)
-        means = self._means(str(intent.tenant_id))
+        means = self._means(str(intent.tenant_id), intent.phase)
         async with asyncio.TaskGroup() as group:
             first = group.create_task(self._part(sign_in, intent, gate, means))
             second = group.create_task(self._part(mail, intent, gate, means))
             third = group.create_task(self._part(files, intent, gate, means))
         return Reports(sign_in=first.result(), mail=second.result(), files=third.result())
 
-    async def apply(self, plan: Plan, tenant_id: str) -> None:
-        """Apply a plan that belongs to no single system. Raises the first failure, an IntegrationError."""
-        if error := await applied(plan, self._means(tenant_id), []):
+    async def apply(self, plan: Plan, system: System, tenant_id: str) -> None:
+        """Apply what is left to be purged of ``system``. Raises the first failure, an IntegrationError."""
+        means = self._means(tenant_id, Phase.PURGED)
+        means.recorder.observed(system, plan)
+        if error := await applied(plan, means, []):
             raise error
 
     async def look(self, tenant: Tenant, intent: TenantIntent, world: World) -> Reports:
         """What would be done; nothing is."""
         return await self.run(tenant, intent, world, Closed())
 
-    def _means(self, tenant_id: str) -> Means:
+    def _means(self, tenant_id: str, phase: Phase) -> Means:
         return Means(
             performers=self._performers,
-            recorder=self._trail.of(tenant_id),
+            recorder=self._trail.of(tenant_id, phase.value),
             metrics=self.metrics,
             stopping=self.stopping,
         )

@@ -22,6 +22,8 @@ from dezky_operator.integrations.steps import Plan, Ref, Step, System
 
 INTENT, DONE, FAILED, UNKNOWN = "step.intent", "step.done", "step.failed", "step.unknown"
 ENDS = (DONE, FAILED, UNKNOWN)
+_PLANNED_WITH = {System.AUTHENTIK: (System.AUTHENTIK, System.KUBERNETES)}
+"""A tenant's Secret is planned with its sign-in."""
 _FIELD = re.compile("[A-Za-z][A-Za-z0-9_.]*")
 
 
@@ -30,7 +32,7 @@ class OpenIntent(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         step: its id.
-        system, kind, key, verb: as its intent says them.
+        system, kind, key, verb, phase: as its intent says them.
         tenant: tenantId.
     """
 
@@ -39,6 +41,7 @@ class OpenIntent(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     key: str
     verb: str
+    phase: str
     tenant: str
 
 
@@ -73,17 +76,17 @@ class Trail:
         """Tenants with intents whose end is not known yet: they are to be observed."""
         return frozenset(self._open)
 
-    def of(self, tenant: str) -> StepRecorder:
-        """What records the steps of one tenant."""
-        return StepRecorder(self, tenant)
+    def of(self, tenant: str, phase: str) -> StepRecorder:
+        """What records the steps that bring one tenant to ``phase``."""
+        return StepRecorder(self, tenant, phase)
 
-    async def intent(self, tenant: str, step: Step) -> str:
+    async def intent(self, tenant: str, phase: str, step: Step) -> str:
         """Record that ``step`` is about to be done; returns the id under which its end is recorded.
 
         Raises Unrecorded: it can not be recorded, and the step is one that is not done then.
         """
         number = once()
-        event = self._event(INTENT, tenant, step, number, Outcome.UNKNOWN)
+        event = self._event(INTENT, tenant, step, number, Outcome.UNKNOWN, phase=phase)
         try:
             await self._keeping.keep(event)
         except NotKeptError as error:
@@ -101,14 +104,17 @@ class Trail:
             event = self._event(FAILED, tenant, step, number, outcome, error=type(error).__name__)
         self._keeping.offer(event)
 
-    def observed(self, tenant: str, system: System, plan: Plan) -> None:
-        """End the intents of an earlier process in ``system``: ``plan`` is what observing leaves to be done."""
+    def observed(self, tenant: str, phase: str, system: System, plan: Plan) -> None:
+        """End the intents of an earlier process in ``system``: ``plan`` is what observing leaves to be done.
+
+        That a step is not in it tells only in the phase it was for: to lock, nothing is planned that is to be made.
+        """
         intents = self._open.get(tenant)
         if intents is None:
             return
         left = {(step.kind, self._key(tenant, step), step.verb.value) for step in plan.steps}
-        for intent in [intent for intent in intents if intent.system == system]:
-            there = (intent.kind, intent.key, intent.verb) not in left
+        for intent in [intent for intent in intents if intent.system in _PLANNED_WITH.get(system, (system,))]:
+            there = intent.phase == phase and (intent.kind, intent.key, intent.verb) not in left
             self._close(intent, there=there)
             intents.remove(intent)
         if not intents:
@@ -143,7 +149,7 @@ class Trail:
             )
         )
 
-    def _event(self, action: str, tenant: str, step: Step, number: str, outcome: Outcome, *, error: str = "") -> Event:
+    def _event(self, action: str, tenant: str, step: Step, number: str, outcome: Outcome, **more: str) -> Event:
         data: dict[str, Datum] = {
             "step": number,
             "system": step.system.value,
@@ -153,8 +159,7 @@ class Trail:
         }
         if fields := [field for field in step.fields if _FIELD.fullmatch(field)]:
             data["fields"] = ",".join(fields)
-        if error:
-            data["error"] = error
+        data.update(more)
         values = {"resource.name": step.name}
         if isinstance(step.target, str):
             values["resource.id"] = step.target
@@ -179,13 +184,13 @@ class Trail:
 class StepRecorder:
     """Records the steps of one tenant: what :func:`dezky_operator.integrations.apply.apply` asks for."""
 
-    def __init__(self, trail: Trail, tenant: str) -> None:
-        self._trail, self._tenant = trail, tenant
+    def __init__(self, trail: Trail, tenant: str, phase: str) -> None:
+        self._trail, self._tenant, self._phase = trail, tenant, phase
         self._numbers: dict[str, str] = {}
 
     async def intent(self, step: Step) -> None:
         """Record it before the write. Raises Unrecorded."""
-        self._numbers[step.id] = await self._trail.intent(self._tenant, step)
+        self._numbers[step.id] = await self._trail.intent(self._tenant, self._phase, step)
 
     async def done(self, step: Step) -> None:
         """Record that its effect is in place."""
@@ -197,7 +202,7 @@ class StepRecorder:
 
     def observed(self, system: System, plan: Plan) -> None:
         """End what an earlier process left open."""
-        self._trail.observed(self._tenant, system, plan)
+        self._trail.observed(self._tenant, self._phase, system, plan)
 
 
 def _canonical(body: object) -> bytes:

@@ -27,6 +27,7 @@ class _Data(msgspec.Struct, frozen=True):
     kind: str = ""
     key: str = ""
     verb: str = ""
+    phase: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -67,6 +68,7 @@ async def _open(rows: Reader, intents: list[LogRow]) -> list[OpenIntent]:
             kind=line.data.kind,
             key=line.data.key,
             verb=line.data.verb,
+            phase=line.data.phase,
             tenant=line.tenant,
         )
         for line in lines
