@@ -18,6 +18,7 @@ class KnownTenant(msgspec.Struct, frozen=True, kw_only=True):
         partner: uid of its partner, empty without one; ``partner_slug`` is the partner's name.
         domains: its mail domains, lower case.
         drives: ids of its spaces in OCIS.
+        files_group: id of its group in OCIS.
     """
 
     tenant_id: str
@@ -26,6 +27,7 @@ class KnownTenant(msgspec.Struct, frozen=True, kw_only=True):
     partner_slug: str = ""
     domains: tuple[str, ...] = ()
     drives: tuple[str, ...] = ()
+    files_group: str = ""
 
 
 class Tenants:
@@ -35,7 +37,13 @@ class Tenants:
         self._slugs = {tenant.slug: tenant for tenant in known}
         self._ids = {tenant.tenant_id: tenant for tenant in self._slugs.values()}
         self._domains = {domain: tenant for tenant in self._slugs.values() for domain in tenant.domains}
-        self._drives = {drive: tenant for tenant in self._slugs.values() for drive in tenant.drives}
+        self._groups = {tenant.files_group: tenant for tenant in self._slugs.values() if tenant.files_group}
+        self._drives = {
+            space: tenant
+            for tenant in self._slugs.values()
+            for drive in tenant.drives
+            for space in (drive, _space(drive))
+        }
 
     def by_id(self, tenant_id: str) -> KnownTenant | None:
         """The tenant with this id."""
@@ -61,4 +69,12 @@ class Tenants:
 
     def by_drive(self, drive: str) -> KnownTenant | None:
         """The tenant that has the space of this id (``storage$space``, or the space's part alone)."""
-        return self._drives.get(drive) or self._drives.get(drive.rpartition("$")[2])
+        return self._drives.get(drive) or self._drives.get(_space(drive))
+
+    def by_files_group(self, group: str) -> KnownTenant | None:
+        """The tenant whose people are in the group of this id in OCIS."""
+        return self._groups.get(group)
+
+
+def _space(drive: str) -> str:
+    return drive.rpartition("$")[2]

@@ -67,6 +67,7 @@ class Registry:
             partner_slug=tenant.spec.partner_ref.name if tenant.spec.partner_ref else "",
             domains=tuple(dict.fromkeys([*tenant.spec.domains, *mail])),
             drives=tuple(files),
+            files_group=(status.files.group_id or "") if status.files else "",
         )
 
 

@@ -121,11 +121,12 @@ class ErasureRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Generation(msgspec.Struct, frozen=True, gc=False):
-    """One file that was tailed, known again by the hash of what was read of it."""
+    """One file that was tailed, known again by the hash of its first ``length`` bytes, of which ``read`` were read."""
 
     uuid: str
     length: int
     prefix_sha256: bytes
+    read: int = 0
 
 
 class CursorRow(msgspec.Struct, frozen=True):

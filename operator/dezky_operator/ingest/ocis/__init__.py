@@ -1,0 +1,1 @@
+"""OCIS as a source: the JSON lines of its audit service, tailed."""
