@@ -262,7 +262,7 @@ def _matched(known: list[Generation], files: list[Held]) -> dict[str, Held]:
     mine: dict[str, Held] = {}
     for file in files:
         generation = by_uuid.get(file.uuid)
-        if generation is not None and file.read == generation.read and file.is_what_it_was():
+        if generation is not None and file.is_what_it_was():
             mine[file.uuid] = file
         else:
             file.uuid = ""

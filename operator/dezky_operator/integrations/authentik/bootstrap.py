@@ -59,6 +59,7 @@ GLOBAL_RIGHTS = (
     # An account with an app password, for the canary. By itself it gives tokens of the caller's own account only; with
     # set_token_key, which is never granted, it would give anybody's (facts/authentik.md 11.6).
     "authentik_core.add_token",
+    "authentik_events.view_event",  # into the audit log; changing and deleting them stays with superusers
 )
 OWN_RIGHTS = (
     *(f"{act}_{kind}" for kind in ("group", "user", "application") for act in ("change", "delete")),

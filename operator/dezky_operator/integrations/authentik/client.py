@@ -59,6 +59,11 @@ class AuthentikClient:
             page = int(document["pagination"]["next"])
         return found
 
+    async def page(self, path: str, *, op: str, params: Mapping[str, str]) -> tuple[bytes, str]:
+        """One page of a list, byte by byte, and the server's own time (the header ``Date``, empty without one)."""
+        answer = await self._read(path, op=op, params=params)
+        return answer.content, answer.headers.get("Date", "")
+
     async def get(self, path: str, kind: type[T], *, op: str) -> T | None:
         """One object by its own path; None when there is none."""
         answer = await self._connection.send("GET", f"/api/v3{path}", op=op, write=False)

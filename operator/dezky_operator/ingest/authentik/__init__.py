@@ -1,0 +1,1 @@
+"""Authentik as a source: its events, polled."""
