@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,14 +15,18 @@ import msgspec
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.findings import Verdict, worst
+from dezky_operator.audit.heads import Head
 from dezky_operator.audit.keys import parse_vkey
 from dezky_operator.audit.line import decode, encode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.verify import verify_lines
+from dezky_operator.audit.verify_export import verify_export
+from dezky_operator.cli.audit.directory import part
 from tests.audit.events import log_of, login, note_of, own
 from tests.audit.golden import TENANT, VKEY
 
 TOOL = Path(__file__).parents[2] / "tools" / "verify_audit.py"
+EXPORT_TOOL = TOOL.with_name("verify_export.py")
 OTHER_TENANT = "33333333-3333-4333-8333-333333333333"
 TENANTS = ("", TENANT, OTHER_TENANT)
 
@@ -101,3 +107,18 @@ def second(directory: Path, vkey: str = VKEY) -> tuple[int, list[str]]:
     said = out.getvalue().splitlines()
     summary = next(n for n, what in enumerate(said) if what.endswith(" findings"))
     return code, [what.split(":")[0] for what in said[:summary]]
+
+
+def first_of_part(directory: Path, vkey: str = VKEY, earlier: Head | None = None) -> tuple[int, list[str]]:
+    """Exit code and findings, up to their details, of the operator's verifier over a tenant's export or a range."""
+    report = verify_export(part(directory), chain=KeyChain([KeyRange(parse_vkey(vkey))]), earlier=earlier).report
+    return report.verdict, [str(finding).split(":")[0] for finding in report.findings]
+
+
+def second_of_part(directory: Path, *more: str | Path, vkey: str = VKEY) -> tuple[int, list[str]]:
+    """The same of the one that shares no code with it, as a process that is isolated from everything installed."""
+    command = [sys.executable, "-I", "-S", str(EXPORT_TOOL), str(directory), "--key", vkey, *map(str, more)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    said = ran.stdout.splitlines()
+    summary = next((n for n, what in enumerate(said) if " findings (" in what), 0)
+    return ran.returncode, [what.split(":")[0] for what in said[:summary]]

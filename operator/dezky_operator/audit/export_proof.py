@@ -11,9 +11,10 @@
 
     <hashes of the tree>
 
-Each hash is a line of base64. The map's lead from the tenant's head (facts/audit-log.md 2.4) to the root in the line
-``log.heads`` at that seq, as in RFC 9162 2.1.3; the tree's are those of :mod:`dezky_operator.audit.multiproof` for the
-lines of the export and, of a tenant's, that line. Nothing here is believed: every number is checked against them.
+Each hash is a line of base64, in the order of :mod:`dezky_operator.audit.multiproof`. Those of the map lead from the
+tenant's head (facts/audit-log.md 2.4) to the root in the line ``log.heads`` at that seq, those of the tree from the
+lines of the export and, of a tenant's, that line to the checkpoint. No number here is believed: they decide only where
+the lines are looked for.
 """
 
 from __future__ import annotations

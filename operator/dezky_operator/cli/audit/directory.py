@@ -32,8 +32,8 @@ By hand:
    hash of the last block of proof.txt, a part that is one line is that line's leaf hash. The root must come out.
 4. A tenant's lines: t_seq goes up by one, t_prev is the leaf hash of the line before (64 zeros before the first).
 5. SHA-256 of one byte 03, the tenant's id, one byte 00, t_seq of the last line as 8 bytes and its leaf hash is a leaf
-   of the map of tenants. "heads <seq> <place> <tenants>" says where: the first block of hashes leads from it (RFC
-   9162, 2.1.3) to data.root of heads.line. So the last line here was the tenant's newest: nothing was left out before
+   of the map of tenants. "heads <seq> <place> <tenants>" says where: as in 3, the first block of hashes leads from
+   it to data.root of heads.line. So the last line here was the tenant's newest: nothing was left out before
    <seq>.
 6. A commitment = SHA-256 of one byte 02, the salt (16 bytes), the path, one byte 00, the value.
 """
