@@ -66,7 +66,10 @@ Head = tuple[str, int, str]
 
 def hashes_of(text: str) -> list[bytes]:
     """The hashes of a block."""
-    found = [unbase64(line) for line in text.split("\n")[:-1]]
+    try:
+        found = [unbase64(line) for line in text.split("\n")[:-1]]
+    except Bad as bad:
+        raise Bad(f"proof: {bad}") from None
     if any(len(one) != 32 for one in found):
         raise Bad("proof: a hash has 32 bytes")
     return found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,8 +18,8 @@ from dezky_operator.audit.keys import parse_vkey
 from dezky_operator.audit.line import decode, encode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.verify import verify_lines
-from dezky_operator.audit.verify_export import verify_export
-from dezky_operator.cli.audit.directory import part
+from dezky_operator.audit.verify_export import Export, verify_export
+from dezky_operator.cli.audit.directory import HEADS, LINES, NOTE, PROOF, part
 from tests.audit.events import log_of, login, note_of, own
 from tests.audit.golden import TENANT, VKEY
 
@@ -33,9 +31,9 @@ TENANTS = ("", TENANT, OTHER_TENANT)
 Files = dict[str, bytes]
 
 
-def second_verifier() -> ModuleType:
-    """tools/verify_audit.py, which no package holds."""
-    spec = importlib.util.spec_from_file_location("verify_audit", TOOL)
+def second_verifier(path: Path) -> ModuleType:
+    """One of the files in tools/, which no package holds."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -43,7 +41,8 @@ def second_verifier() -> ModuleType:
     return module
 
 
-SECOND = second_verifier()
+SECOND = second_verifier(TOOL)
+SECOND_OF_PARTS = second_verifier(EXPORT_TOOL)
 
 
 def events_of(count: int) -> list[bytes]:
@@ -109,6 +108,17 @@ def second(directory: Path, vkey: str = VKEY) -> tuple[int, list[str]]:
     return code, [what.split(":")[0] for what in said[:summary]]
 
 
+def written_part(directory: Path, export: Export) -> Path:
+    """An export as files, in a directory that holds nothing else."""
+    files = {
+        LINES: b"".join(line + b"\n" for line in export.lines),
+        HEADS: export.heads + b"\n",
+        PROOF: export.proof,
+        NOTE: export.note,
+    }
+    return written(directory, files)
+
+
 def first_of_part(directory: Path, vkey: str = VKEY, earlier: Head | None = None) -> tuple[int, list[str]]:
     """Exit code and findings, up to their details, of the operator's verifier over a tenant's export or a range."""
     report = verify_export(part(directory), chain=KeyChain([KeyRange(parse_vkey(vkey))]), earlier=earlier).report
@@ -116,9 +126,9 @@ def first_of_part(directory: Path, vkey: str = VKEY, earlier: Head | None = None
 
 
 def second_of_part(directory: Path, *more: str | Path, vkey: str = VKEY) -> tuple[int, list[str]]:
-    """The same of the one that shares no code with it, as a process that is isolated from everything installed."""
-    command = [sys.executable, "-I", "-S", str(EXPORT_TOOL), str(directory), "--key", vkey, *map(str, more)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    said = ran.stdout.splitlines()
-    summary = next((n for n, what in enumerate(said) if " findings (" in what), 0)
-    return ran.returncode, [what.split(":")[0] for what in said[:summary]]
+    """The same of the one that shares no code with it."""
+    with redirect_stdout(io.StringIO()) as out:
+        code = SECOND_OF_PARTS.main([str(directory), "--key", vkey, *map(str, more)])
+    said = out.getvalue().splitlines()
+    summary = next(n for n, what in enumerate(said) if " findings (" in what)
+    return code, [what.split(":")[0] for what in said[:summary]]

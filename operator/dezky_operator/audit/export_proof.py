@@ -30,11 +30,12 @@ from dezky_operator.audit.merkle import HASH
 
 HEADER = "dezky.eu/audit-export/v1"
 _NUMBER = "(0|[1-9][0-9]{0,15})"
+_UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TENANT = re.compile(
-    f"{HEADER}\ntenant ((?:[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?)\nlines {_NUMBER} {_NUMBER}\n"
+    f"{re.escape(HEADER)}\ntenant ((?:{_UID})?)\nlines {_NUMBER} {_NUMBER}\n"
     f"heads {_NUMBER} {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)\n((?:[^\n]+\n)*)"
 )
-_RANGE = re.compile(f"{HEADER}\nrange {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)")
+_RANGE = re.compile(f"{re.escape(HEADER)}\nrange {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)")
 
 
 class TenantProof(msgspec.Struct, frozen=True):

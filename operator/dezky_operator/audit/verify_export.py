@@ -81,8 +81,8 @@ def verify_export(
         held: checkpoints that the asker has from elsewhere.
     """
     try:
-        proof = parse_export_proof(export.proof)
         opened = open_checkpoint(export.note, chain=chain)
+        proof = parse_export_proof(export.proof)
     except ProofError as error:
         return Checked(Report(0, (Finding(f"proof: {error}"),)), "no proof")
     except NoteError as error:
@@ -258,14 +258,14 @@ def _values(values: Iterable[bytes], made: dict[int, dict[str, str]]) -> list[Fi
     for n, stored in enumerate(values, 1):
         try:
             value = msgspec.json.decode(stored, type=Value)
-            same = made.get(value.seq, {}).get(value.path) == commitment(
-                bytes.fromhex(value.salt), value.path, value.value.encode()
-            )
+            committed = made.get(value.seq, {}).get(value.path)
+            opens = commitment(bytes.fromhex(value.salt), value.path, value.value.encode())
         except (msgspec.MsgspecError, AuditError, ValueError) as error:
             wrong.append(Finding(f"value: line {n} of the values is none ({type(error).__name__})"))
             continue
-        if not same:
-            wrong.append(Finding(f"plaintext changed: {value.path}", value.seq))
+        if committed != opens:
+            what = "plaintext changed" if committed else "plaintext without a commitment"
+            wrong.append(Finding(f"{what}: {value.path}", value.seq))
     return wrong
 
 
