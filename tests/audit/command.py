@@ -26,7 +26,7 @@ def audit(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[st
     )
 
 
-def second(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def second(*arguments: str | Path, tool: Path = TOOL) -> subprocess.CompletedProcess[str]:
     """The second verifier, isolated from everything that is installed."""
-    command = [sys.executable, "-I", "-S", str(TOOL), *map(str, arguments)]
+    command = [sys.executable, "-I", "-S", str(tool), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)

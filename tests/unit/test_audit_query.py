@@ -250,7 +250,13 @@ async def test_a_page_that_was_bounded_says_where_to_go_on(store: Store) -> None
 
 
 async def test_names_of_tenants_are_learnt_from_what_stands_beside_their_lines(store: Store) -> None:
-    events = [login("a"), own("b", "step.done", tenant=TENANT), own("c", "step.done"), login("d", tenant=OTHER_TENANT)]
+    events = [
+        login("a"),
+        own("b", "step.done", tenant=TENANT),
+        own("c", "step.done"),
+        login("d", tenant=OTHER_TENANT),
+        login("e", tenant=""),
+    ]
     await append(appender(store), events)
     assert await store.read(slugs) == {"acme": (OTHER_TENANT, TENANT)}
 

@@ -82,7 +82,7 @@ async def slugs(rows: Reader) -> dict[str, tuple[str, ...]]:
     after = Span()
     while heads := await rows.scan(TENANTS, after, limit=AT_ONCE):
         for head in heads:
-            if slug := await _slug(rows, head):
+            if head.tenant and (slug := await _slug(rows, head)):
                 found[slug] = (*found.get(slug, ()), head.tenant)
         after = Span(low=heads[-1].tenant + "\0")
     return found
