@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import httpx2
 
 from dezky_operator.crd.tenant import ReceiptStatus, SuspensionStatus
-from dezky_operator.integrations.apply import Recorder, apply
+from dezky_operator.integrations.apply import apply
 from dezky_operator.integrations.canary.door import Door
 from dezky_operator.integrations.canary.keys import Keys
 from dezky_operator.integrations.canary.model import Rehearsal
@@ -49,6 +49,9 @@ class Trail:
 
     lines: list[str] = field(default_factory=list)
 
+    def of(self, _tenant: str, _phase: str) -> Trail:
+        return self
+
     async def intent(self, step: Step) -> None:
         self.lines.append(f"intent {step!r}")
 
@@ -57,6 +60,9 @@ class Trail:
 
     async def failed(self, step: Step, error: IntegrationError) -> None:
         self.lines.append(f"failed {step!r} {error}")
+
+    def observed(self, system: System, plan: Plan) -> None:
+        self.lines.append(f"observed {system} {plan!r}")
 
 
 def tenant(slug: str = "acme") -> TenantIntent:
@@ -111,10 +117,10 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    *, directory: bool = True, recorder: Recorder | None = None, clock: Clock | None = None
+    *, directory: bool = True, trail: Trail | None = None, clock: Clock | None = None
 ) -> AsyncIterator[Scene]:
     """Prepared by bootstrap, without any tenant. ``directory``: people sign in to mail with Authentik's tokens."""
-    clock, recorder = clock or Clock(), recorder or Trail()
+    clock, trail = clock or Clock(), trail or Trail()
     async with AsyncExitStack() as stack:
         workspace = await stack.enter_async_context(Workspace())
         made = await sign_in.bootstrap(workspace.authentik)
@@ -146,7 +152,7 @@ async def scene(
                 System.STALWART: letters.integration,
                 System.OCIS: papers.integration,
             },
-            recorder=recorder,
+            trail=trail,
             doors=doors,
             metrics=metrics,
         )

@@ -30,7 +30,7 @@ from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.outcome import Notice, Outcome
 from dezky_operator.tenant.proof import Proofs
 from dezky_operator.tenant.record import Record, RecordState
-from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes
+from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes, nothing_to_read
 from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.sweep import Sweep, Swept
 from dezky_operator.tenant.world import Systems, World
@@ -100,7 +100,7 @@ class Fleet:
                 secrets=self.secrets,
                 resolver=Resolver([f"127.0.0.1:{workspace.dns.port}"], timeout=1.0, clock=time.monotonic),
             ),
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             metrics=self.metrics,
             stopping=lambda: False,
         )
@@ -111,7 +111,7 @@ class Fleet:
             proofs,
             deletion=self.settings.deletion,
             purge=self.settings.purge,
-            audit=Waited(self.settings.purge),
+            audit=Waited(self.settings.purge, nothing_to_read),
             brake=MassDeletion(most=100),
         )
         self.sweeper = Sweep(self.rounds)

@@ -121,7 +121,7 @@ async def office(suite: Suite) -> AsyncIterator[Office]:
             stalwart=clients[1],
             ocis=clients[2],
             performers={System.AUTHENTIK: people, System.STALWART: mail, System.OCIS: files},
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             doors=doors,
             metrics=Metrics(),
         )

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 
@@ -16,18 +16,38 @@ from lightkube.config.kubeconfig import SingleConfig
 from dezky_operator.config import Settings
 from dezky_operator.integrations.steps import System
 from dezky_operator.kube.process import Operator
+from dezky_operator.store.interface import Result, Rows, Store
 from tests import lean
 from tests.controlplane.cluster import child_env
 from tests.faults.gateway import Gateway
 from tests.faults.writes import Mined, Place, Tripwire, place_of, sets
 from tests.sandbox.standin import Call, Fault, StandIn
 from tests.site import Site
+from tests.stores import Around
 
 IDENTITY = "crash-sweep"
 """Every life holds the Lease under it: the next one takes it back at once."""
 PATIENCE = 30.0
 Condition = Callable[[], bool]
 Ambush = Callable[[Call], Fault | None]
+
+
+class EndedError(Exception):
+    """The process has ended: what still runs of it in memory reaches nothing any more."""
+
+
+class Mortal(Around):
+    """A store that nobody reaches from a process that has ended."""
+
+    def __init__(self, store: Store, ended: Condition) -> None:
+        super().__init__(store)
+        self._ended = ended
+
+    async def run(self, work: Callable[[Rows], Awaitable[Result]]) -> Result:
+        """As the store does, in life."""
+        if self._ended():
+            raise EndedError
+        return await super().run(work)
 
 
 class MemoryLife:
@@ -83,6 +103,7 @@ class MemoryLife:
             identity=IDENTITY,
             wire=self._system,
             wrap=lambda inner: Mined(inner, Place.KUBERNETES, self._wire, self._strike),
+            wrap_store=lambda inner: Mortal(inner, self._wire.struck.is_set),
         )
         await self.operator.check()
         await self.operator.run(signals=False)

@@ -19,6 +19,7 @@ from tests.apiserver import ApiServer
 from tests.builders import Manifest
 from tests.controlplane.cluster import Cluster
 from tests.faults import strangers
+from tests.faults.book import Book
 from tests.faults.lives import PATIENCE, MemoryLife, ProcessLife, written
 from tests.faults.picture import Picture, picture
 from tests.faults.receipts import judge, proven, shut_without_receipt, suspensions
@@ -73,7 +74,10 @@ class Sweep:
 
     def __init__(self, cluster: Cluster) -> None:
         # Two shares on a busy machine: an answer of DNS that came too late would be a difference at the end.
-        self._site = Site(cluster, changes=AT_ONCE, workspace=Workspace(dns_timeout=10.0))
+        self._folder = tempfile.TemporaryDirectory(prefix="dezky-audit-")
+        self._book = Book(Path(self._folder.name))
+        audit = {"audit": {"directory": self._folder.name}}
+        self._site = Site(cluster, changes={**AT_ONCE, **audit}, workspace=Workspace(dns_timeout=10.0))
         self._courses: dict[str, Course] = {}
         self._prepared: dict[Act, Prepared] = {}
         self._fresh: tuple[Snapshot, ...] = ()
@@ -95,6 +99,7 @@ class Sweep:
         async with self._api:
             await self._api.clear()
         await self._site.__aexit__(*details)
+        self._folder.cleanup()
 
     async def bury(self) -> None:
         """Wait for what ended lives still hold. No run has to: they can reach nothing any more."""
@@ -122,7 +127,7 @@ class Sweep:
     async def in_memory(self, scenario: Scenario, point: Point) -> Picture:
         """The end of a run whose first process, in memory, ended at ``point``."""
         async with self._begun(scenario, Tripwire(point, armed=scenario.prepare is None)) as life:
-            return await self._taken_up(scenario, life)
+            return await self._taken_up(scenario, life, point)
 
     async def with_sigkill(self, scenario: Scenario, point: Point) -> Picture:
         """The same with a real process and a real SIGKILL."""
@@ -134,20 +139,22 @@ class Sweep:
             life = ProcessLife(self._site, Path(folder), Tripwire(point))
             try:
                 await life.begin()
-                return await self._taken_up(scenario, life)
+                return await self._taken_up(scenario, life, point)
             finally:
                 await life.end()
 
-    async def _taken_up(self, scenario: Scenario, life: MemoryLife | ProcessLife) -> Picture:
+    async def _taken_up(self, scenario: Scenario, life: MemoryLife | ProcessLife, point: Point) -> Picture:
         """A person does what they want to do; the process ends meanwhile, and the next one takes it up."""
         person = asyncio.ensure_future(scenario.change(self._stage))
         try:
             await life.crashed()
             await life.end()  # of a process its gateway; of a life in memory nothing is left that could act
+            await self._book.check_at(point)
             unproven = shut_without_receipt(self._site.workspace, NAME, await self._told())
             async with self._life(Tripwire()) as successor:
                 await asyncio.wait_for(person, PATIENCE)
                 await self._settle(successor)
+                await self._book.check_end()
         finally:
             person.cancel()
         return await self._end(scenario, unproven)
@@ -170,6 +177,7 @@ class Sweep:
             if scenario.prepare is not None:
                 await (self._settle(life) if scenario.lasting else self._act(scenario.prepare, life))
                 self._site.workspace.forget()
+                await self._book.turn_over()
                 wire.arm()
             yield life
 

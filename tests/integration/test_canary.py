@@ -378,7 +378,7 @@ async def test_two_tenants_canaries_do_not_share_a_session(acme: Scene) -> None:
 
 async def test_no_token_password_or_link_is_ever_shown(caplog: pytest.LogCaptureFixture) -> None:
     trail = Trail()
-    async with scene(directory=False, recorder=trail) as found:
+    async with scene(directory=False, trail=trail) as found:
         await found.settle(ACME)
         for name in QUIET:
             caplog.set_level(logging.WARNING, name)

@@ -33,7 +33,7 @@ from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.proof import Proofs
 from dezky_operator.tenant.record import Record
-from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes
+from dezky_operator.tenant.retention import Clocks, Retention, Waited, Wishes, nothing_to_read
 from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.world import Systems, World
 from tests import identity, mail
@@ -114,7 +114,7 @@ class Life:
         self.rounds = Rounds(
             settings=settings,
             systems=systems,
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             metrics=self.metrics,
             stopping=lambda: False,
             now=registry.now,
@@ -126,7 +126,7 @@ class Life:
             proofs,
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge),
+            audit=Waited(settings.purge, nothing_to_read),
             brake=MassDeletion(most=10_000),
         )
 
@@ -202,7 +202,7 @@ class Life:
                 System.STALWART: systems.stalwart,
                 System.OCIS: systems.ocis,
             },
-            recorder=NoRecorder(),
+            trail=NoRecorder(),
             doors={
                 system: Door(system=system, client=client, metrics=self.metrics, timeout=5.0)
                 for system, client in office.clients.items()

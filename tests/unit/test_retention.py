@@ -16,7 +16,7 @@ from dezky_operator.kube.tombstones import PurgePace
 from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.proof import Proofs
 from dezky_operator.tenant.record import Blocked, Record, RecordState
-from dezky_operator.tenant.retention import Clocks, Rest, Retention, Waited, Wishes
+from dezky_operator.tenant.retention import Clocks, Rest, Retention, Waited, Wishes, nothing_to_read
 from dezky_operator.tenant.suspension import text_of
 from tests.builders import admin, tenant
 from tests.fleet import Fleet, NobodyTries, fleet
@@ -96,7 +96,7 @@ class Grave:
             Proofs(NobodyTries(), waiting=lambda: 0.0, clock=time.monotonic),
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge),
+            audit=Waited(settings.purge, nothing_to_read),
             brake=MassDeletion(most=settings.deletion.brake),
             clock=lambda: self.monotonic,
         )

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import TenantCache
+from dezky_operator.kube.chores import tended
 from dezky_operator.kube.lease import Fence
-from dezky_operator.kube.process import _tended
 from dezky_operator.kube.transport import connect
 from dezky_operator.kube.watchdog import Watchdog
 from dezky_operator.telemetry.metrics import Metrics
@@ -128,10 +128,10 @@ def test_a_chore_that_breaks_is_begun_again() -> None:
             runs += 1
             raise TypeError("a defect")
 
-        tended = asyncio.create_task(_tended("chore", chore))
+        task = asyncio.create_task(tended("chore", chore))
         await asyncio.sleep(2.5)
         assert runs == 3
-        assert not tended.done()
+        assert not task.done()
 
     virtually(work)
 

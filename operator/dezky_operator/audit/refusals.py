@@ -6,7 +6,8 @@
     └── NotAppendedError    the log takes no line now; spool or inbox keep what comes
         ├── ClockError      the clock is too far from the API server's to say when anything happened
         ├── BrokenLogError  the store's end is missing: it was cut, or is not the log it was
-        └── FullLogError    every number a line can have is used
+        ├── FullLogError    every number a line can have is used
+        └── RollbackError   the store holds less, or something else, than what was signed and kept elsewhere
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class BrokenLogError(NotAppendedError):
 
 class FullLogError(NotAppendedError):
     """Every number a line can have is used: a new epoch is due."""
+
+
+class RollbackError(NotAppendedError):
+    """The log in the store is not the one that was signed: an older copy of it, or one that was changed."""

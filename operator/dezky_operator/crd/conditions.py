@@ -61,6 +61,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "RateLimited"
     REJECTED = "Rejected"
     STOPPING = "Stopping"
+    AUDIT_UNAVAILABLE = "AuditUnavailable"
     OPERATOR_LOCKED_OUT = "OperatorLockedOut"
     RECORDS_PUBLISHED = "RecordsPublished"
     RECORD_MISSING = "RecordMissing"

@@ -37,6 +37,16 @@ class Recorder(Protocol):
     async def failed(self, step: Step, error: IntegrationError) -> None:
         """The step was refused or its outcome is not known."""
 
+    def observed(self, system: System, plan: Plan) -> None:
+        """Observing ``system`` left ``plan`` to be done: it tells the end of what an earlier process left open."""
+
+
+class Trail(Protocol):
+    """Where the steps of all tenants are recorded."""
+
+    def of(self, tenant: str, phase: str) -> Recorder:
+        """The recorder of the steps that bring the tenant with this tenantId to ``phase``."""
+
 
 @dataclass(slots=True)
 class Applied:

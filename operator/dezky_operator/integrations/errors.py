@@ -12,7 +12,8 @@
     ├── Rejected           the system understood and refused what was sent (400, invalidProperties, …)
     ├── NotFound
     ├── AlreadyExists      a name or id is taken; `existing_id` where the system says by what
-    └── WriteRefused       this process may not write any more (its Lease is gone or about to go)
+    ├── WriteRefused       this process may not write any more (its Lease is gone or about to go)
+    └── Unrecorded         nothing was sent: the audit log can not keep what was about to be done
 
 Messages name the object, what was expected, what was found and what to do. They never hold a request or response body:
 bodies carry secrets (facts/stalwart.md 11.1, facts/authentik.md 11.5).
@@ -77,3 +78,7 @@ class AlreadyExists(IntegrationError):  # noqa: N818 - see Unreachable
 
 class WriteRefused(IntegrationError):  # noqa: N818 - see Unreachable
     """This process no longer holds the right to write. Another one does, or nobody."""
+
+
+class Unrecorded(IntegrationError):  # noqa: N818 - see Unreachable
+    """Nothing was sent: neither the audit log nor its spool could record that it was about to be."""

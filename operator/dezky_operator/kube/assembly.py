@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from lightkube import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
 
-from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
+from dezky_operator.kube.audit import Around, Audit, WrapStore
 from dezky_operator.kube.cache import TenantCache
+from dezky_operator.kube.chronicle import Chronicle, NoChronicle
 from dezky_operator.kube.controller import TenantController
 from dezky_operator.kube.credentials import CredentialWatch, SecretReader
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.installation import Installation
+from dezky_operator.kube.journal import Registry
 from dezky_operator.kube.lease import Fence, LeaseHolder
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
@@ -41,7 +43,7 @@ CLOCK = time.monotonic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What the process gives to its parts. ``wire`` and ``wrap`` are seams to the network."""
+    """What the process gives to its parts. ``wire``, ``wrap`` and ``wrap_store`` are seams to network and disk."""
 
     settings: Settings
     config: SingleConfig
@@ -51,6 +53,7 @@ class Frame:
     stopping: Callable[[], bool]
     wire: Wire
     wrap: Wrap
+    wrap_store: WrapStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Assembly:
     sweep: FleetSweep
     watchdog: Watchdog
     credentials: CredentialWatch
+    chronicle: Chronicle
 
     async def close(self) -> None:
         """Close every connection."""
@@ -85,13 +89,11 @@ def assemble(frame: Frame) -> Assembly:
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
     events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
-    recorder, clients = NoRecorder(), connect_clients(settings, wiring)
+    chronicle, clients = _chronicle(frame, client, api, cache, records), connect_clients(settings, wiring)
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
-    rounds = Rounds(
-        settings=settings, systems=systems, recorder=recorder, metrics=frame.metrics, stopping=frame.stopping
-    )
+    rounds = Rounds(settings=settings, systems=systems, trail=chronicle, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
-        connect_canary(settings, wiring, clients, systems, recorder),
+        connect_canary(settings, wiring, clients, systems, chronicle),
         waiting=lambda: queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
         clock=CLOCK,
     )
@@ -105,6 +107,7 @@ def assemble(frame: Frame) -> Assembly:
         queue=queue,
         settings=settings,
         brake=brake,
+        journal=chronicle,
         metrics=frame.metrics,
         clock=CLOCK,
         jitter=random.random,
@@ -115,7 +118,7 @@ def assemble(frame: Frame) -> Assembly:
             proofs,
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge),
+            audit=Waited(settings.purge, chronicle.read_until),
             brake=brake,
         ),
         Surroundings(
@@ -126,6 +129,7 @@ def assemble(frame: Frame) -> Assembly:
             settings=settings,
             world=controller.world,
             release_tenant=controller.release_buried,
+            journal=chronicle,
         ),
     )
     return Assembly(
@@ -141,7 +145,24 @@ def assemble(frame: Frame) -> Assembly:
         sweep=_sweep(frame, rounds, api, cache, controller),
         watchdog=_watchdog(frame, api, cache, controller),
         credentials=_credentials(frame, wiring.reader, controller),
+        chronicle=chronicle,
     )
+
+
+def _chronicle(frame: Frame, client: AsyncClient, api: TenantApi, cache: TenantCache, records: RecordBook) -> Chronicle:
+    settings = frame.settings
+    if settings.audit is None:
+        return NoChronicle()
+    registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
+    around = Around(
+        settings=settings,
+        client=client,
+        registry=registry,
+        metrics=frame.metrics,
+        api_time=api.time,
+        wrap_store=frame.wrap_store,
+    )
+    return Audit(settings.audit, around)
 
 
 def _wiring(frame: Frame, client: AsyncClient) -> Wiring:

@@ -18,6 +18,7 @@ from dezky_operator.integrations.breaker import Caller, calling
 from dezky_operator.kube import unreadable
 from dezky_operator.kube.api import TenantApi
 from dezky_operator.kube.cache import Seen, TenantCache
+from dezky_operator.kube.chronicle import Journal
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.failure import Superseded, cause
 from dezky_operator.kube.patch import as_json, merge_patch
@@ -54,11 +55,12 @@ class TenantController:
         queue: WorkQueue,
         settings: Settings,
         brake: MassDeletion,
+        journal: Journal,
         metrics: Metrics,
         clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        self._installation_id, self._brake = installation_id, brake
+        self._installation_id, self._brake, self._journal = installation_id, brake, journal
         self.tombstones: TombstoneController | None = None
         self._api, self._life, self._records, self._events = api, life, records, events
         self._cache, self._queue, self._settings = cache, queue, settings
@@ -79,6 +81,7 @@ class TenantController:
             self._gone(name, raw["metadata"]["uid"])
             return
         before, now = self._cache.put(raw)
+        self._journal.seen(before, now)
         if before is not None and before.uid != now.uid:
             self._forget(name)  # its deletion was not told, or not yet
         if before is None or before.uid != now.uid:
@@ -99,6 +102,13 @@ class TenantController:
         """Know every Tenant before the first is worked on: its rivals and neighbours decide with it."""
         for raw in listed:
             self.on_event("", raw)
+
+    def observe(self, unfinished: Callable[[Iterable[str]], frozenset[str]]) -> None:
+        """Have those looked at whose last steps an earlier process did not see the end of."""
+        keys = {record.tenant_id: key_of(record.slug) for record in self._records.all}
+        keys |= {self._journal.id_of(tenant): tenant.metadata.name for tenant in self._cache.tenants()}
+        for tenant_id in unfinished(keys):
+            self._queue.add(keys[tenant_id], Urgency.CHANGE)
 
     async def fetch(self, name: str) -> None:
         """Read one Tenant past the watch and treat it as told by it."""
@@ -196,11 +206,21 @@ class TenantController:
         else:
             outcome = await self._life.reconcile(seen.tenant, self.world(name), keeper)
         await self._write(name, seen.uid, outcome)
+        self._journalize(seen, outcome)
         for notice in outcome.notices:
             await self._tell(name, seen.uid, notice)
         self._note_ready(name, outcome)
         self._schedule(name, outcome)
         return "settled" if outcome.settled else "unsettled"
+
+    def _journalize(self, seen: Seen, outcome: Outcome) -> None:
+        """Have the audit log keep what became of it."""
+        tenant = seen.outline
+        tenant_id = self._journal.id_of(tenant)
+        if outcome.status is not None:
+            self._journal.proved(tenant_id, tenant.status.suspension, outcome.status.suspension)
+        for notice in outcome.notices:
+            self._journal.told(tenant_id, notice)
 
     async def _unreadable(self, seen: Seen, invalid: InvalidTenant, keeper: Keeper) -> Outcome:
         """Told and left alone; when it is deleted, what it may own is kept, and it goes."""

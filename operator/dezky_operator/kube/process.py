@@ -17,8 +17,11 @@ import structlog
 from aiohttp import web
 from lightkube.config.kubeconfig import SingleConfig
 
+from dezky_operator.audit.guard import GuardError
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.kube.assembly import Frame, assemble
+from dezky_operator.kube.audit import WrapStore
+from dezky_operator.kube.chores import tended
 from dezky_operator.kube.credentials import check_secrets
 from dezky_operator.kube.lease import Fence
 from dezky_operator.kube.systems import Wire, plain_wire
@@ -32,7 +35,7 @@ T = TypeVar("T")
 FINISH_WITHIN = 20.0
 """Seconds a reconcile may take to come to its next step boundary after a stop was asked for."""
 AGAIN = 1.0
-"""Seconds between two questions to an API server that does not answer, and before a broken chore is begun again."""
+"""Seconds between two questions to an API server that does not answer."""
 
 
 class LostLease(Exception):  # noqa: N818 - it is what happened, and ends the process with status 1
@@ -40,7 +43,7 @@ class LostLease(Exception):  # noqa: N818 - it is what happened, and ends the pr
 
 
 class Operator:
-    """One operator process. ``wire`` and ``wrap`` are seams to the network, for tests of faults."""
+    """One operator process. ``wire``, ``wrap`` and ``wrap_store`` are seams to network and disk, for faults."""
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Operator:
         identity: str,
         wire: Wire = plain_wire,
         wrap: Wrap = lambda inner: inner,
+        wrap_store: WrapStore = lambda inner: inner,
     ) -> None:
         self.metrics, self.health, self.fence = Metrics(), Health(), Fence()
         self._settings, self._config = settings, config
@@ -65,6 +69,7 @@ class Operator:
             stopping=self._stop.is_set,
             wire=wire,
             wrap=wrap,
+            wrap_store=wrap_store,
         )
         self._parts = assemble(frame)
         self.controller, self.sweep = self._parts.controller, self._parts.sweep
@@ -128,8 +133,10 @@ class Operator:
 
     async def _prepare(self) -> None:
         """Know everything that decides between tenants before the first of them is worked on."""
+        await _until_answered(self._parts.chronicle.open)
         await _until_answered(self._parts.records.load)
         self.controller.take_in(await _until_answered(self._parts.api.all))
+        self.controller.observe(self._parts.chronicle.unfinished)
         await self._parts.installation.look()
 
     # -- work -------------------------------------------------------------------
@@ -141,6 +148,7 @@ class Operator:
                 await self._work(lease)
             lost = lease.done()
         finally:
+            await self._parts.chronicle.close()
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
         if lost:
@@ -159,10 +167,11 @@ class Operator:
         ]
         confirmed = asyncio.create_task(self._parts.installation.confirm(), name="installation")
         chores = [
-            asyncio.create_task(_tended("watchdog", self._parts.watchdog.run)),
-            asyncio.create_task(_tended("credentials", self._parts.credentials.run)),
-            asyncio.create_task(_tended("tombstones", self._parts.tombstones.watch)),
-            asyncio.create_task(_tended("sweep", self._parts.sweep.run)),
+            asyncio.create_task(tended("watchdog", self._parts.watchdog.run)),
+            asyncio.create_task(tended("credentials", self._parts.credentials.run)),
+            asyncio.create_task(tended("tombstones", self._parts.tombstones.watch)),
+            asyncio.create_task(tended("sweep", self._parts.sweep.run)),
+            asyncio.create_task(tended("audit log", self._parts.chronicle.run)),
         ]
         self.health.live["workers"] = lambda: _ended(workers) if self._role == "working" else None
         self._parts.tombstones.add_all()
@@ -238,19 +247,9 @@ async def _until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await ask()
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, GuardError) as error:
             log.warning("api server did not do it", error=str(error) or type(error).__name__)
             await asyncio.sleep(AGAIN)
-
-
-async def _tended(name: str, chore: Callable[[], Awaitable[None]]) -> None:
-    """Do ``chore`` for ever. A defect in it is told, and it is begun again: nobody would notice that it is gone."""
-    while True:
-        try:
-            await chore()
-        except Exception:
-            log.exception("chore broke", chore=name)
-        await asyncio.sleep(AGAIN)
 
 
 def _ended(workers: list[asyncio.Task[None]]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, Settings, StalwartSettings
-from dezky_operator.integrations.apply import Recorder
+from dezky_operator.integrations.apply import Trail
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.integration import AuthentikIntegration
 from dezky_operator.integrations.breaker import PAUSE
@@ -81,9 +81,7 @@ def connect_clients(settings: Settings, wiring: Wiring) -> Clients:
     )
 
 
-def connect_canary(
-    settings: Settings, wiring: Wiring, clients: Clients, systems: Systems, recorder: Recorder
-) -> ProbeCanary:
+def connect_canary(settings: Settings, wiring: Wiring, clients: Clients, systems: Systems, trail: Trail) -> ProbeCanary:
     """Who proves a lock from outside. It signs in where people do: an issuer follows the host that is asked."""
     public = settings.authentik.public_url or settings.authentik.url
     means = Means(
@@ -95,7 +93,7 @@ def connect_canary(
             System.STALWART: systems.stalwart,
             System.OCIS: systems.ocis,
         },
-        recorder=recorder,
+        trail=trail,
         doors={
             System.AUTHENTIK: _door(System.AUTHENTIK, public, settings.authentik.timeout_seconds, wiring),
             System.STALWART: _door(System.STALWART, settings.stalwart.url, settings.stalwart.timeout_seconds, wiring),

@@ -14,6 +14,7 @@ from lightkube import ApiError
 
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
+from dezky_operator.kube.chronicle import Journal
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.lease import boottime
 from dezky_operator.kube.queue import Urgency, WorkQueue
@@ -73,6 +74,7 @@ class Surroundings:
     settings: Settings
     world: Callable[[str], World]
     release_tenant: Callable[[str], Awaitable[None]]
+    journal: Journal
 
 
 class TombstoneController:
@@ -103,6 +105,7 @@ class TombstoneController:
             queue.add(key, Urgency.LOCK)
             return "conflict"
         for notice in rest.notices:
+            self._around.journal.told(kept.record.tenant_id, notice)
             log.info("told", reason=notice.reason, text=notice.message)
             await self._around.events.post_about_record(self._around.records.namespace, name_of(slug), kept.uid, notice)
         if not rest.settled:
@@ -157,6 +160,7 @@ class Burier:
         around = self._controller.around
         before = around.records.of(self._slug)
         self._version = (await around.records.write(record, over=self._version)).version
+        around.journal.proved(record.tenant_id, before.suspension if before else None, record.suspension)
         if before is None or (before.state, before.blocked) != (record.state, record.blocked):
             log.info("tombstone", state=record.state, blocked=record.blocked.reason if record.blocked else None)
             around.queue.add(self._slug)

@@ -129,12 +129,19 @@ class Generation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CursorRow(msgspec.Struct, frozen=True):
-    """How far a source was read, and when it was last heard of."""
+    """How far a source was read, and what became of everything it told.
+
+    ``heartbeat`` is when it was last read, ``last_event`` the time of its newest event, ``size`` how many lines the log
+    had then: an event that is a duplicate of a later line was stored by a look that nobody saw the end of.
+    """
 
     source: str
     position: str
     heartbeat: str
     generations: tuple[Generation, ...]
+    counts: dict[str, int] = {}
+    size: int = 0
+    last_event: str = ""
 
 
 class RestoredRow(msgspec.Struct, frozen=True, gc=False):

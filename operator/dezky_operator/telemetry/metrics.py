@@ -90,6 +90,32 @@ class Metrics:
             ["system"],
             registry=self.registry,
         )
+        self.audit_events = Counter(
+            "dezky_audit_events",
+            "Events offered to the audit log, by what became of them.",
+            ["source", "fate"],
+            registry=self.registry,
+        )
+        self.audit_waiting = Gauge(
+            "dezky_audit_waiting",
+            "Events of the operator that the audit log has not taken yet. Those in memory are lost if it ends now.",
+            ["where"],
+            registry=self.registry,
+        )
+        self.audit_unanchored = Gauge(
+            "dezky_audit_unanchored_events", "Events under no checkpoint yet.", registry=self.registry
+        )
+        self.audit_anchor_lag = Gauge(
+            "dezky_audit_anchor_lag_seconds",
+            "How long the oldest event that is under no checkpoint has waited for one.",
+            registry=self.registry,
+        )
+        self.audit_anchored = Gauge(
+            "dezky_audit_anchored", "1 while every anchor has the newest checkpoint.", registry=self.registry
+        )
+        self.audit_refused = Gauge(
+            "dezky_audit_refused", "1 while the audit log takes no events.", registry=self.registry
+        )
 
     def forget_tenant(self, name: str) -> None:
         """Drop what was measured per tenant; a deleted one would stay on every dashboard for ever."""

@@ -88,6 +88,7 @@ async def converge(part: Part[P], intent: TenantIntent, gate: Gate, means: Means
         for _ in range(ROUNDS):
             picture = await part.observe(intent)
             plan = part.plan(intent, picture)
+            means.recorder.observed(part.system, plan)
             chosen = await gate(part.system, plan)
             if not chosen.steps:
                 return Report(system=part.system, picture=picture, plan=plan, done=tuple(done))

@@ -20,6 +20,7 @@ from dezky_operator.integrations.errors import (
     RateLimited,
     Rejected,
     Unreachable,
+    Unrecorded,
     WriteRefused,
 )
 from dezky_operator.integrations.intent import TenantIntent
@@ -36,6 +37,7 @@ REASONS: tuple[tuple[type[IntegrationError], Reason, Truth], ...] = (
     (Unreachable, Reason.UNREACHABLE, Truth.UNKNOWN),
     (RateLimited, Reason.RATE_LIMITED, Truth.UNKNOWN),
     (WriteRefused, Reason.STOPPING, Truth.UNKNOWN),
+    (Unrecorded, Reason.AUDIT_UNAVAILABLE, Truth.UNKNOWN),
     (AlreadyExists, Reason.FOREIGN_OBJECT, Truth.FALSE),
     (Rejected, Reason.REJECTED, Truth.FALSE),
     (NotFound, Reason.REJECTED, Truth.FALSE),

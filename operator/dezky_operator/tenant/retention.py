@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from dezky_operator.crd.conditions import Reason
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
 from dezky_operator.integrations.authentik.purge import left
 from dezky_operator.integrations.intent import Phase, TenantIntent
-from dezky_operator.integrations.steps import Plan
+from dezky_operator.integrations.steps import Plan, System
 from dezky_operator.tenant import credentials
 from dezky_operator.tenant.admission import Opened, WriteAhead
 from dezky_operator.tenant.brake import MassDeletion
@@ -94,16 +94,27 @@ class AuditHook(Protocol):
         """Whether the tenant's users may be destroyed."""
 
 
-class Waited:
-    """The hook while there is no audit log: some time after the lock."""
+def nothing_to_read() -> datetime:
+    """Up to when the sign-in's events were read where nobody reads them: nothing is missed by going on."""
+    return datetime.max.replace(tzinfo=UTC)
 
-    def __init__(self, settings: PurgeSettings) -> None:
-        self._wait = timedelta(seconds=settings.audit_wait_seconds)
+
+class Waited:
+    """The hook: some time after the lock, and once the sign-in's events were read beyond it.
+
+    ``read_until`` gives up to when every source of the sign-in's events was read; None where one never was.
+    """
+
+    def __init__(self, settings: PurgeSettings, read_until: Callable[[], datetime | None]) -> None:
+        self._wait, self._read_until = timedelta(seconds=settings.audit_wait_seconds), read_until
 
     def released(self, record: Record, now: datetime) -> bool:
-        """Whether that time is over."""
+        """Whether that time is over and everything before it was read."""
         locked_at = record.suspension.locked_at if record.suspension else None
-        return locked_at is not None and now >= time_of(locked_at) + self._wait
+        if locked_at is None:
+            return False
+        read, due = self._read_until(), time_of(locked_at) + self._wait
+        return read is not None and now >= due and read >= due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,10 +289,10 @@ class Retention:
 
     async def _remove_secret(self, record: Record) -> None:
         """Last of all, and only the tenant's own: until then running applications may still need it."""
-        name = credentials.secret_name(record.slug)
-        kept = await self._rounds.systems.secrets.read(name)
-        if kept is not None and kept.tenant_id == record.tenant_id:
-            await self._rounds.apply(Plan((credentials.removal(record.slug, record.tenant_id),)))
+        kept = await self._rounds.systems.secrets.read(credentials.secret_name(record.slug))
+        own = kept is not None and kept.tenant_id == record.tenant_id
+        plan = Plan((credentials.removal(record.slug, record.tenant_id),) if own else ())
+        await self._rounds.apply(plan, System.KUBERNETES, record.tenant_id)
 
     # -- parts of them -------------------------------------------------------------------
 

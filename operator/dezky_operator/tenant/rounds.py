@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from dezky_operator.config import Settings
 from dezky_operator.crd.tenant import ANNOTATION_RENEW_LINK, SuspensionStatus, Tenant
-from dezky_operator.integrations.apply import Performer, Recorder
+from dezky_operator.integrations.apply import Performer, Trail
 from dezky_operator.integrations.errors import HeldBack, IntegrationError
 from dezky_operator.integrations.intent import Phase, TenantIntent
 from dezky_operator.integrations.steps import Plan, System
@@ -36,7 +36,7 @@ class Rounds:
         *,
         settings: Settings,
         systems: Systems,
-        recorder: Recorder,
+        trail: Trail,
         metrics: Metrics,
         stopping: Callable[[], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -50,7 +50,7 @@ class Rounds:
             System.OCIS: systems.ocis,
             System.KUBERNETES: systems.secrets,
         }
-        self.means = Means(performers=performers, recorder=recorder, metrics=metrics, stopping=stopping)
+        self._performers, self._trail = performers, trail
 
     def intent(
         self,
@@ -90,24 +90,35 @@ class Rounds:
             neighbours=_neighbours(tenant, intent, world),
         )
         files = Files(ocis=systems.ocis, authentik=systems.authentik)
+        means = self._means(str(intent.tenant_id), intent.phase)
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(self._part(sign_in, intent, gate))
-            second = group.create_task(self._part(mail, intent, gate))
-            third = group.create_task(self._part(files, intent, gate))
+            first = group.create_task(self._part(sign_in, intent, gate, means))
+            second = group.create_task(self._part(mail, intent, gate, means))
+            third = group.create_task(self._part(files, intent, gate, means))
         return Reports(sign_in=first.result(), mail=second.result(), files=third.result())
 
-    async def apply(self, plan: Plan) -> None:
-        """Apply a plan that belongs to no single system. Raises the first failure, an IntegrationError."""
-        if error := await applied(plan, self.means, []):
+    async def apply(self, plan: Plan, system: System, tenant_id: str) -> None:
+        """Apply what is left to be purged of ``system``. Raises the first failure, an IntegrationError."""
+        means = self._means(tenant_id, Phase.PURGED)
+        means.recorder.observed(system, plan)
+        if error := await applied(plan, means, []):
             raise error
 
     async def look(self, tenant: Tenant, intent: TenantIntent, world: World) -> Reports:
         """What would be done; nothing is."""
         return await self.run(tenant, intent, world, Closed())
 
-    async def _part(self, part: Part[T], intent: TenantIntent, gate: Gate) -> Report[T]:
+    def _means(self, tenant_id: str, phase: Phase) -> Means:
+        return Means(
+            performers=self._performers,
+            recorder=self._trail.of(tenant_id, phase.value),
+            metrics=self.metrics,
+            stopping=self.stopping,
+        )
+
+    async def _part(self, part: Part[T], intent: TenantIntent, gate: Gate, means: Means) -> Report[T]:
         try:
-            report = await converge(part, intent, gate, self.means)
+            report = await converge(part, intent, gate, means)
         finally:
             gate.over(part.system)
         return self._in_words_of_the_failure(intent.slug, report)

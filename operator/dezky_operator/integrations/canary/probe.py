@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import structlog
 
-from dezky_operator.integrations.apply import Applied, Outputs, Performer, Recorder, apply
+from dezky_operator.integrations.apply import Applied, Outputs, Performer, Trail, apply
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.canary import observe, plan
 from dezky_operator.integrations.canary.answers import Answer, Outcome, summary, verdict
@@ -35,6 +35,8 @@ T = TypeVar("T")
 SYSTEMS = (System.AUTHENTIK, System.STALWART, System.OCIS)
 LINK_FOR = timedelta(hours=1)
 """How long the link lives: longer than any lock should take, and short for something that nobody takes away."""
+PHASE = "Proof"
+"""What its steps are for: none of a tenant's phases, in which nobody would look for what they made."""
 NO_NAME = "The tenant has no domain, so the canary has no name."
 NOBODY = "The canary is not there, so nobody could try."
 
@@ -47,7 +49,7 @@ class Means:
     stalwart: StalwartClient
     ocis: OcisClient
     performers: Mapping[System, Performer]
-    recorder: Recorder
+    trail: Trail
     doors: Mapping[System, Door]
     metrics: Metrics
 
@@ -122,7 +124,7 @@ class ProbeCanary:
             made.space = f"/dav/spaces/{quote(files.id, safe='')}"
             made.link_until = self._clock() + LINK_FOR.total_seconds()
             plans += plan.files(files, self._now() + LINK_FOR)
-        applied = await apply(plans, means.performers, means.recorder)
+        applied = await apply(plans, means.performers, means.trail.of(str(intent.tenant_id), PHASE))
         self._count(applied)
         made.outputs = applied.outputs
         for obstacle in plans.obstacles:

@@ -1,0 +1,162 @@
+"""What the operator does, in the log: by a real API server, real kubectl and a log in a file (C082, C084, X08)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dezky_operator.audit.checkpoint import KeyChain, KeyRange
+from dezky_operator.audit.findings import Verdict
+from dezky_operator.audit.keys import log_key
+from dezky_operator.audit.line import Line
+from dezky_operator.audit.verify import verify_lines
+from dezky_operator.config import SettingsError
+from dezky_operator.ingest.own.spool import Spool
+from dezky_operator.kube.process import Operator
+from dezky_operator.store.interface import Reader
+from dezky_operator.store.sqlite import SqliteStore
+from dezky_operator.store.tables import LOG, LogRow
+from tests.builders import tenant
+from tests.controlplane.cluster import Cluster
+from tests.logs import lines_of
+from tests.sandbox.workspace import INSTALLATION
+from tests.site import Site
+
+
+@asynccontextmanager
+async def audited(cluster: Cluster, directory: Path, **changes: Any) -> AsyncIterator[Site]:
+    """A site whose operator keeps its log in ``directory``."""
+    async with Site(cluster, {"audit": {"directory": str(directory)}, **changes}) as site:
+        yield site
+
+
+async def working(site: Site) -> None:
+    """An operator that has opened its log."""
+    operator = await site.start()
+    await site.until(lambda: operator.health.role() == "working", "the operator works")
+
+
+async def lines(directory: Path) -> list[Line]:
+    """The log, read beside the operator."""
+    store = await SqliteStore.open(directory / "audit-1.db")
+    try:
+        return await lines_of(store)
+    finally:
+        await store.close()
+
+
+async def test_a_tenants_life_is_in_the_log_step_by_step(cluster: Cluster, tmp_path: Path) -> None:
+    async with audited(cluster, tmp_path) as site:
+        await site.start()
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.kubectl("patch", "tenant", "acme", "--type=merge", "-p", '{"spec":{"suspended":true}}')
+        await site.wait("acme", "Suspended", "True")
+        await site.kubectl("patch", "tenant", "acme", "--type=merge", "-p", '{"spec":{"suspended":false}}')
+        await site.wait("acme", "Suspended", "False")
+        tenant_id = (await site.status("acme"))["tenantId"]
+        await site.idle()
+        await site.stop()
+        told = await lines(tmp_path)
+    actions = [line.action for line in told]
+    assert (actions[0], actions[-2:]) == ("log.start", ["log.stop", "log.heads"])
+    changes = [line for line in told if line.action in {"tenant.created", "tenant.suspended", "tenant.resumed"}]
+    assert [line.action for line in changes] == ["tenant.created", "tenant.suspended", "tenant.resumed"]
+    assert {line.tenant for line in changes} == {tenant_id}
+    proofs = [line.data for line in told if line.action == "tenant.lock_proof"]
+    assert {"authentik", "stalwart", "ocis"} <= proofs[-1].keys()
+    intents = {line.data["step"]: line for line in told if line.action == "step.intent"}
+    ends = {line.data["step"]: line for line in told if line.action in {"step.done", "step.failed"}}
+    assert len(intents) > 20
+    assert intents.keys() == ends.keys()
+    assert all(intents[step].seq < end.seq for step, end in ends.items())
+    assert {line.tenant for line in intents.values()} == {tenant_id}
+    assert {line.data["system"] for line in intents.values()} == {"authentik", "stalwart", "ocis", "kubernetes"}
+
+
+async def test_a_restart_adds_its_start_and_its_stop_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+    async with audited(cluster, tmp_path) as site:
+        await site.start()
+        await site.apply(tenant("acme"), tenant("nord"))
+        for name in ("acme", "nord"):
+            await site.ready(name)
+        await site.idle()
+        await site.stop()
+        before = await lines(tmp_path)
+        await site.start()
+        await site.until(lambda: site.operator is not None and site.operator.sweep.done >= 1, "the sweep is done")
+        await site.idle()
+        await site.stop()
+        after = await lines(tmp_path)
+    assert [line.action for line in after[len(before) :]] == ["log.start", "log.stop", "log.heads"]
+
+
+async def test_every_line_is_under_a_checkpoint_that_the_api_server_keeps(cluster: Cluster, tmp_path: Path) -> None:
+    pace = {"checkpoint": {"atMostEverySeconds": 0.1, "atLeastSeconds": 0.2}}
+    async with audited(cluster, tmp_path, audit={"directory": str(tmp_path), **pace}) as site:
+        await site.start()
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.stop()
+        told = await site.kubectl("-n", site.namespace, "get", "configmap", "dezky-audit-checkpoint", "-o", "json")
+        kept = await site.kubectl("-n", site.namespace, "get", "secret", "dezky-audit-keys", "-o", "json")
+    store = await SqliteStore.open(tmp_path / "audit-1.db")
+    stored = await store.read(_rows)
+    await store.close()
+    seed = base64.b64decode(json.loads(kept)["data"]["log"])
+    origin = f"{INSTALLATION}/audit/1"
+    chain = KeyChain([KeyRange(log_key(origin, seed).verify_key)])
+    note = json.loads(told)["data"]["epoch-1.note"].encode()
+    report = verify_lines([row.body for row in stored], [note], chain=chain)
+    assert (report.verdict, report.lines) == (Verdict.VALID, len(stored)), report.findings
+
+
+async def test_a_store_that_was_set_back_takes_nothing_more_and_locks_go_on(cluster: Cluster, tmp_path: Path) -> None:
+    """Case 10: the ConfigMap tells. What happens meanwhile waits on the disk."""
+    async with audited(cluster, tmp_path) as site:
+        await working(site)
+        await site.stop()
+        shutil.copy(tmp_path / "audit-1.db", tmp_path / "backup.db")
+        await site.start()
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.stop()
+        _put_back(tmp_path)
+        operator = await site.start()
+        await site.kubectl("patch", "tenant", "acme", "--type=merge", "-p", '{"spec":{"suspended":true}}')
+        await site.wait("acme", "Suspended", "True")
+        await site.idle()
+        assert operator.metrics.registry.get_sample_value("dezky_audit_refused") == 1
+        await site.stop()
+        told = await lines(tmp_path)
+    assert "tenant.created" not in {line.action for line in told}
+    assert Spool(tmp_path / "spool").waiting > 10
+
+
+async def test_a_log_without_the_keys_it_was_written_under_is_not_gone_on_with(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with audited(cluster, tmp_path) as site:
+        await working(site)
+        await site.stop()
+        await site.kubectl("-n", site.namespace, "delete", "secret", "dezky-audit-keys")
+        site.operator = Operator(site.settings, site.config, identity="test")
+        with pytest.raises(SettingsError, match=r"audit.keysSecret: .* does not exist, and the log was written under"):
+            await site.operator.run(signals=False)
+
+
+def _put_back(directory: Path) -> None:
+    for leftover in directory.glob("audit-1.db*"):
+        leftover.unlink()
+    shutil.copy(directory / "backup.db", directory / "audit-1.db")
+
+
+async def _rows(rows: Reader) -> list[LogRow]:
+    return await rows.scan(LOG, limit=100_000)
