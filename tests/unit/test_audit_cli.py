@@ -188,6 +188,8 @@ async def test_events_after_the_checkpoint_are_valid_but_unanchored(store: Path)
 
 
 USAGE = [
+    (["list", "--store", "{store}", "--texts"], "the installation's keys are in its cluster"),
+    (["key", "--store", "{store}"], "the installation's keys are in its cluster"),
     (["list"], "name the settings file"),
     (["list", "--store", "absent.db"], "no such file"),
     (["list", "--config", "absent.yaml"], "can not be read"),
@@ -218,6 +220,7 @@ def test_what_can_not_be_done_is_said_in_a_sentence(store: Path, arguments: list
 
 
 def test_a_settings_file_leads_to_the_store(store: Path, tmp_path: Path) -> None:
+    store = store.rename(store.with_name("audit-1.db"))
     settings = tmp_path / "settings.yaml"
     settings.write_text(SETTINGS.format(audit=f"audit: {{directory: {store.parent}}}"))
     assert audit("list", "--config", settings).returncode == 0

@@ -46,12 +46,20 @@ def opened(found: Found, keys: Opening) -> bytes | None:
     private = found.private
     if private is None or not private.raw:
         return None
-    ids = (private.f[path][1] for path in ("actor.id", "resource.id") if path in private.f)
     try:
-        key = keys.text_key(found.row.dk, found.row.tenant, (*ids, *private.people))
+        key = keys.text_key(found.row.dk, found.row.tenant, [name for _, name in named_in(found) if name])
         return unseal(private.raw, key=key)
     except SealError:
         return None
+
+
+def named_in(found: Found) -> list[tuple[str, str]]:
+    """Whose keys seal the text of an event: tenant and id of each, and of the tenant itself with an empty id."""
+    tenant, private = found.row.tenant, found.private
+    if private is None or not private.raw:
+        return []
+    ids = [private.f[path][1] for path in ("actor.id", "resource.id") if path in private.f]
+    return [(tenant, name) for name in ("", *ids, *private.people)]
 
 
 def _gone(found: Found) -> frozenset[str]:

@@ -6,7 +6,7 @@ part optional. What is not in it stays sealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,10 +14,15 @@ import msgspec
 from dezky_operator.audit.base64text import from_base64
 from dezky_operator.audit.errors import SealError
 from dezky_operator.audit.keyring import KeyRing
+from dezky_operator.audit.keystore import Named
 
 
 class KeyFileError(Exception):
     """The file can not be used. The text names it and never holds a key."""
+
+
+async def all_there(_named: Collection[Named]) -> None:
+    """For keys that are all in memory."""
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -26,12 +31,12 @@ class Keys(msgspec.Struct, frozen=True):
     Attributes:
         ring: opens texts and finds addresses; raises SealError for a key that is not there.
         vkeys: public keys of the log, oldest first.
-        tenants: ids of the tenants whose own keys are there.
+        find: is asked for keys of tenants and people, by tenantId and id, before ``ring`` is.
     """
 
     ring: KeyRing
     vkeys: tuple[str, ...] = ()
-    tenants: frozenset[str] = frozenset()
+    find: Callable[[Collection[Named]], Awaitable[None]] = all_there
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +58,7 @@ def from_file(path: Path) -> Keys:
     ring = KeyRing(
         lambda tenant, subject: _held(subjects, f"{tenant}/{subject}"), lambda tenant: _held(tenants, tenant)
     )
-    return Keys(ring, tuple(read.vkeys), frozenset(tenants))
+    return Keys(ring, tuple(read.vkeys))
 
 
 def _held(keys: Mapping[str, bytes], name: str) -> bytes:

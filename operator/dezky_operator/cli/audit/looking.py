@@ -15,10 +15,10 @@ from dezky_operator.audit import hot
 from dezky_operator.audit.event import Outcome
 from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.query import DEFAULT_LIMIT, MOST, Found, Query, search
-from dezky_operator.audit.reading import views
+from dezky_operator.audit.reading import named_in, views
 from dezky_operator.audit.taking import ExportError, newest_checkpoint
 from dezky_operator.cli.audit.naming import index_of, partner_of, tenant_of
-from dezky_operator.cli.audit.opening import Where, opened, store_options
+from dezky_operator.cli.audit.opening import Where, key_options, opened, store_options
 from dezky_operator.cli.audit.output import FORMATS, Shown, details, writer_of
 from dezky_operator.cli.audit.program import Opened, Program, end, finish
 from dezky_operator.cli.audit.timing import moment, now
@@ -30,6 +30,7 @@ FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="t
 
 
 @click.command("list")
+@key_options
 @store_options
 @click.option("--since", default="", help="Events from this time on: 2026-11-24T03:59:58Z, 2026-11-24, 15m, 2h, 7d.")
 @click.option("--until", default="", help="Events up to this time, which is included.")
@@ -96,12 +97,15 @@ async def _note(there: Opened) -> bytes:
 
 
 async def _shown(there: Opened, found: Sequence[Found]) -> list[Shown]:
+    if there.keys is not None:
+        await there.keys.find([pair for one in found for pair in named_in(one)])
     ring = there.keys.ring if there.keys else None
     seen = await there.store.read(partial(views, found=found, keys=ring))
     return [Shown(view, one) for view, one in zip(seen, found, strict=True)]
 
 
 @click.command()
+@key_options
 @store_options
 @click.option("--lines", "-n", default=10, show_default=True, type=click.IntRange(0, MOST), help="Newest events first.")
 @click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Seconds between looks.")
@@ -151,6 +155,7 @@ async def _following(rows: Reader, after: int) -> list[Found]:
 
 
 @click.command()
+@key_options
 @store_options
 @click.argument("seq", type=click.IntRange(0))
 @click.option("--line", is_flag=True, help="Only the line as it is stored: the evidence, byte by byte.")

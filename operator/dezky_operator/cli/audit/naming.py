@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dezky_operator.audit.errors import SealError
 from dezky_operator.audit.patterns import is_uid
-from dezky_operator.audit.query import Indexing, Query, QueryError
+from dezky_operator.audit.query import Indexing, Query, QueryError, tenants_of
 from dezky_operator.audit.reading import slugs
 from dezky_operator.cli.audit.program import Opened
 from dezky_operator.store.interface import Store
@@ -31,7 +32,14 @@ def partner_of(name: str | None) -> str | None:
 
 
 async def index_of(there: Opened, query: Query) -> Indexing | None:
-    """What finds the address asked for; None where a key that it needs was not given."""
-    if there.keys is None or query.tenant is None or query.tenant not in there.keys.tenants:
+    """What finds the address asked for; None where a key that it needs is not there: then it is looked for."""
+    if there.keys is None or not query.email:
+        return None
+    tenants = [query.tenant] if query.tenant is not None else await there.store.read(tenants_of)
+    await there.keys.find([(tenant, "") for tenant in tenants])
+    try:
+        for tenant in tenants:
+            there.keys.ring.tenant(tenant)
+    except SealError:
         return None
     return there.keys.ring

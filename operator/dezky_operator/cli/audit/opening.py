@@ -15,38 +15,45 @@ from dezky_operator import config
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.errors import KeyFormatError
 from dezky_operator.audit.keys import parse_vkey
+from dezky_operator.cli.audit.keyfile import Keys
 from dezky_operator.cli.audit.program import Opened, Program, refuse
 from dezky_operator.config import SettingsError
+from dezky_operator.store.interface import Store
 from dezky_operator.store.sqlite import SqliteStore
 
-FILE = "audit.db"
-"""Name of the store in the settings' ``audit.directory``."""
-
+PATH = click.Path(path_type=Path)
 R = TypeVar("R")
 
 
 class Where(msgspec.Struct, frozen=True):
-    """What a person said about where the log is: a settings file or a store, and keys to read with."""
+    """What a person said about where the log is, and whether its texts are to be opened, and with which keys."""
 
     config: Path | None
     store: Path | None
-    keys: Path | None
+    keys: Path | None = None
+    texts: bool = False
 
 
 def store_options(command: Callable[..., R]) -> Callable[..., R]:
-    """The options that name the store and the keys; the command gets them as ``where``."""
+    """The options that name the store; the command gets them as ``where``."""
 
     @wraps(command)
-    def called(*args: Any, config: Path | None, store: Path | None, keys: Path | None, **options: Any) -> R:
-        return command(*args, where=Where(config, store, keys), **options)
+    def called(*args: Any, config: Path | None, store: Path | None, **options: Any) -> R:
+        where = Where(config, store, options.pop("keys", None), options.pop("texts", False))
+        return command(*args, where=where, **options)
 
     for option in (
-        click.option("--keys", type=click.Path(path_type=Path), help="Keys that open texts and find addresses."),
-        click.option("--store", type=click.Path(path_type=Path), help="The log's SQLite file, instead of --config."),
-        click.option("--config", type=click.Path(path_type=Path), envvar="DEZKY_CONFIG", help="The settings file."),
+        click.option("--store", type=PATH, help="The log's SQLite file, instead of --config."),
+        click.option("--config", type=PATH, envvar="DEZKY_CONFIG", help="The settings file."),
     ):
         called = option(called)
     return called
+
+
+def key_options(command: Callable[..., R]) -> Callable[..., R]:
+    """The options about what is sealed; they stand above :func:`store_options`."""
+    file = click.option("--keys", type=PATH, help="Keys that open texts and find addresses, in a file.")
+    return file(click.option("--texts", is_flag=True, help="Open texts with the installation's keys.")(command))
 
 
 @asynccontextmanager
@@ -60,12 +67,24 @@ async def opened(program: Program, where: Where) -> AsyncIterator[Opened]:
     path = where.store or _of_settings(where.config)
     if not path.is_file():
         raise SettingsError(f"{path}: no such file. Name the log's SQLite file with --store.")
-    given = program.keys(where.keys) if where.keys else None
     there = await SqliteStore.open(path)
     try:
-        yield Opened(there, given, program)
+        yield Opened(there, await _keys(program, where, there), program)
     finally:
         await there.close()
+
+
+async def _keys(program: Program, where: Where, store: Store) -> Keys | None:
+    if where.keys is not None:
+        return program.keys(where.keys)
+    return await installed_keys(program, where.config, store) if where.texts else None
+
+
+async def installed_keys(program: Program, path: Path | None, store: Store) -> Keys:
+    """The keys of the installation that a settings file describes. Raises SettingsError."""
+    if program.installed is None or path is None:
+        raise SettingsError("the installation's keys are in its cluster: name its settings file with --config.")
+    return await program.installed(config.load(path), store)
 
 
 def _of_settings(path: Path | None) -> Path:
@@ -76,7 +95,7 @@ def _of_settings(path: Path | None) -> Path:
         raise SettingsError(f"{path}: audit: is missing: this installation keeps no audit log.")
     if audit.mongodb is not None:
         raise SettingsError(f"{path}: audit.mongodb: this command reads SQLite files only.")
-    return Path(audit.directory) / FILE
+    return Path(audit.directory) / f"audit-{audit.epoch}.db"
 
 
 def chain_of(vkey: str) -> KeyChain:

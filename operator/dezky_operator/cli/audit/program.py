@@ -21,7 +21,7 @@ from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.query import QueryError
 from dezky_operator.audit.verify_store import StoreVerifier, verify_store
 from dezky_operator.cli.audit.keyfile import KeyFileError, Keys, from_file
-from dezky_operator.config import SettingsError
+from dezky_operator.config import Settings, SettingsError
 from dezky_operator.store.interface import Store, StoreError
 
 INTERRUPTED = 130
@@ -41,11 +41,13 @@ class Program(msgspec.Struct, frozen=True):
     Attributes:
         verify: verifies what is in the store.
         keys: reads the keys that open texts and find addresses from the file a person named.
+        installed: gets those of the installation; None where there is no way to them.
         told: is told after the fact what was read, exported or verified.
     """
 
     verify: StoreVerifier = verify_store
     keys: Callable[[Path], Keys] = from_file
+    installed: Callable[[Settings, Store], Awaitable[Keys]] | None = None
     told: Told = tell_nobody
 
 

@@ -20,7 +20,7 @@ from dezky_operator.audit.verify_export import Value, verify_export
 from dezky_operator.cli.audit import directory
 from dezky_operator.cli.audit.directory import FilesError, Writing
 from dezky_operator.cli.audit.naming import tenant_of
-from dezky_operator.cli.audit.opening import Where, chain_of, opened, read, store_options
+from dezky_operator.cli.audit.opening import Where, chain_of, installed_keys, opened, read, store_options
 from dezky_operator.cli.audit.program import Opened, Program, end, finish, refuse
 
 PATH = click.Path(path_type=Path)
@@ -178,15 +178,20 @@ def verified_proof(*, proof: Path, line: Path, vkey: str) -> None:
 
 
 @click.command()
-@click.option("--keys", type=PATH, required=True, help="Where the log's keys are.")
+@store_options
+@click.option("--keys", type=PATH, help="A file with the keys, instead of the installation's.")
 @click.pass_obj
-def key(program: Program, /, *, keys: Path) -> None:
+def key(program: Program, /, *, where: Where) -> None:
     """Print the log's public keys, the newest last. Keep them away from the log: they are what it is checked with."""
 
     async def work() -> None:
-        vkeys = program.keys(keys).vkeys
+        if where.keys is not None:
+            vkeys = program.keys(where.keys).vkeys
+        else:
+            async with opened(program, where) as there:
+                vkeys = (await installed_keys(program, where.config, there.store)).vkeys
         if not vkeys:
-            refuse(f"{keys}: holds no vkey")
+            refuse(f"{where.keys}: holds no vkey")
         for vkey in vkeys:
             click.echo(vkey)
 
