@@ -378,6 +378,11 @@ async def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Export, Expor
     return whole, Export(held, b"", got.proof.encode(), got.note)
 
 
+def signed_part(note: bytes) -> int:
+    """Where the log's own signature ends: lines of other keys prove nothing and are only named."""
+    return note.rindex(b"\n", 0, note.index(b"/hmac-1"))
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), kind=st.sampled_from([0, 1]))
 def test_any_mix_of_lines_and_bytes_of_an_export_is_judged_alike(
@@ -396,7 +401,7 @@ def test_any_mix_of_lines_and_bytes_of_an_export_is_judged_alike(
             case "move":
                 lines.insert(data.draw(st.integers(0, len(lines) - 1)), lines.pop(n))
             case ("proof" | "heads" | "note") as name if files[name]:
-                end = len(files[name]) if name != "note" else files[name].index(b"/hmac-1")
+                end = len(files[name]) if name != "note" else signed_part(export.note)
                 files[name] = changed(files[name], data.draw(st.integers(0, end - 1)), data.draw(st.integers(1, 255)))
             case _:
                 place = data.draw(st.integers(0, len(lines[n]) - 1))

@@ -249,6 +249,11 @@ def test_case_00_exports_are_valid_to_both(whole: Path, part: Path) -> None:
     assert both(part) == (0, [])
 
 
+def test_each_second_verifier_refuses_what_is_for_the_other(whole: Path, part: Path) -> None:
+    for ran in (second(part, "--key", VKEY), second(whole, "--key", VKEY, tool=EXPORT_TOOL)):
+        assert (ran.returncode, "proof.txt" in ran.stderr) == (2, True)
+
+
 def test_case_04_two_segments_that_are_gone_are_named_with_their_exact_range(whole: Path) -> None:
     lines = (whole / "lines.jsonl").read_bytes().splitlines(keepends=True)
     (whole / "lines.jsonl").unlink()
