@@ -182,10 +182,12 @@ class Part:
     def check_heads(self, stored: bytes) -> None:
         """The line log.heads: it is in the log, and in its map the tenant's newest line is the last one here."""
         try:
-            seq = fields_of(stored)[1]
+            origin, seq, *_ = fields_of(stored)
         except Bad as bad:
             self.found(TAMPERED, f"line {self.count + 1} not canonical: {bad}")
             return
+        if origin != self.origin:
+            self.found(TAMPERED, f"origin: {self.origin} was expected", seq)
         self.leaves[seq] = hashlib.sha256(b"\x00" + stored).digest()
         made = HEADS.fullmatch(stored.decode())
         if not made or seq != int(self.said["heads"]) or seq <= self.newest:

@@ -154,6 +154,11 @@ SPOILT: list[tuple[str, Spoil, list[str]]] = [
     ("a proof of nothing", lambda export: msgspec.structs.replace(export, proof=b""), ["proof: "]),
     ("heads of nobody", lambda export: msgspec.structs.replace(export, heads=b"{}"), ["line 301 not canonical"]),
     (
+        "heads of another log",
+        lambda export: msgspec.structs.replace(export, heads=export.heads.replace(b"/audit/1", b"/audit/2")),
+        ["seq 901 origin: ", "root: "],
+    ),
+    (
         "one of the lines for heads",
         lambda export: msgspec.structs.replace(export, heads=list(export.lines)[-1]),
         ["seq 898 heads: a log.heads of the operator at seq 901"],
