@@ -22,7 +22,7 @@ from dezky_operator.cli.audit.keyfile import Keys
 from dezky_operator.config import Settings
 from dezky_operator.store.interface import Reader, Rows, Store
 from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.store.tables import KEYS
+from dezky_operator.store.tables import KEYS, LOG
 from tests.audit.corpus import OTHER_TENANT
 from tests.audit.events import login
 from tests.audit.filled import appender, checkpoint
@@ -129,14 +129,14 @@ def test_another_verifier_of_stores_may_stand_behind_the_command(settings: Path)
     asked: list[object] = []
 
     async def verify(store: Readable, *, chain: KeyChain, **more: object) -> Report:
-        asked.append((chain.origin, more, await store.read(_nothing)))
+        asked.append((chain.origin, more, await store.read(_count)))
         return Report(7, (Finding("plaintext missing: raw", 3, verdict=Verdict.TAMPERED),))
 
     program = Program(verify=verify)
     code, out = run(program, "verify", "--config", settings, "--key", VKEY, "--from", "1", "--to", "2", "--shallow")
     assert (code, out.splitlines()[0]) == (1, "seq 3 plaintext missing: raw")
-    assert asked == [(VKEY.split("+")[0], {"first": 1, "last": 2, "held": (), "shallow": True}, None)]
+    assert asked == [(VKEY.split("+")[0], {"first": 1, "last": 2, "held": (), "shallow": True}, 3)]
 
 
-async def _nothing(_rows: Reader) -> None:
-    """A read that reads nothing."""
+async def _count(rows: Reader) -> int:
+    return await rows.count(LOG)

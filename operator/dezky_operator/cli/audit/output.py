@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 import msgspec
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,8 +20,11 @@ from dezky_operator.audit.query import Found
 from dezky_operator.audit.view import View
 
 COLORS = {"success": "green", "failure": "red", "denied": "yellow", "unknown": "cyan"}
-WIDTHS = {"time": 19, "seq": 6, "action": 24, "outcome": 7, "who": 20, "what": 20}
-"""About a hundred columns in all."""
+WHOLE = {"time": 19, "seq": 7, "outcome": 7}
+"""Columns that are never cut, and their least width."""
+SHARED = {"action": 5, "who": 5, "what": 4}
+"""Columns that share the rest of the screen, in these parts, and are cut at its end."""
+COLUMNS = ("time", "seq", "outcome", "action", "who", "what")
 GONE = {"actor": ("actorEmail", "actorId"), "resource": ("resourceName", "resourceId")}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -45,7 +47,7 @@ def plain(text: str) -> str:
 def writer_of(name: str, note: bytes) -> Writer:
     """What writes events in the form of this name; ``note`` is the newest checkpoint, empty if there is none."""
     if name == "table":
-        return table
+        return Screen().show
     if name == "csv":
         click.echo(header(), nl=False)
     return lambda events: click.echo("".join(_LINES[name](event, note) for event in events), nl=False)
@@ -70,14 +72,23 @@ _LINES: dict[str, Callable[[Shown, bytes], str]] = {
 FORMATS = ("table", *_LINES)
 
 
-def table(events: Iterable[Shown]) -> None:
-    """A screen's worth: the time to the second, who, what, and how it ended."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for name, width in WIDTHS.items():
-        shown.add_column(name, max_width=width, no_wrap=True, justify="right" if name == "seq" else "left")
-    for event in events:
-        shown.add_row(*_cells(event.view))
-    Console().print(shown)
+class Screen:
+    """A table that goes on with every page: the time to the second, how it ended, what was done by whom to what."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def show(self, events: Iterable[Shown]) -> None:
+        """Print some more; the names of the columns come once."""
+        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+        shown.show_header = not self._begun
+        self._begun = True
+        for name in COLUMNS:
+            side: Literal["left", "right"] = "right" if name == "seq" else "left"
+            shown.add_column(name, min_width=WHOLE.get(name), ratio=SHARED.get(name), no_wrap=True, justify=side)
+        for event in events:
+            shown.add_row(*_cells(event.view))
+        Console().print(shown)
 
 
 def _cells(view: View) -> tuple[Text, ...]:
@@ -85,7 +96,7 @@ def _cells(view: View) -> tuple[Text, ...]:
     what = _name(view, (view.resource_name, view.resource_id), "resource") or Text(plain(view.resource_type))
     action = Text(plain(view.action), style="bold red" if view.problem else "")
     outcome = Text(plain(view.outcome), style=COLORS.get(view.outcome, ""))
-    return Text(view.at[:19].replace("T", " ")), Text(str(view.seq)), action, outcome, who, what
+    return Text(view.at[:19].replace("T", " ")), Text(str(view.seq)), outcome, action, who, what
 
 
 def _name(view: View, values: Iterable[str | None], party: str) -> Text | None:
@@ -109,7 +120,7 @@ def details(view: View, line: bytes) -> None:
         if name in view.erased or name in view.missing:
             shown.add_row(Text(name), Text("erased" if name in view.erased else "missing", style="bold"))
         elif name == "metadata" and view.sealed:
-            shown.add_row(Text(name), Text("sealed (give --keys)", style="dim"))
+            shown.add_row(Text(name), Text("sealed (open it with --texts or --keys)", style="dim"))
         elif value not in ("", (), {}, False, None):
             shown.add_row(
                 Text(name), Text(plain(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
