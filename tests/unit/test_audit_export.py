@@ -24,7 +24,7 @@ from dezky_operator.audit.taking import ExportError, prove, take_range, take_ten
 from dezky_operator.audit.verify_export import Export, Value, verify_export
 from dezky_operator.store.interface import Rows, Store
 from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.store.tables import LOG, TILES
+from dezky_operator.store.tables import LOG, PII, TILES
 from tests.archiving import prune
 from tests.audit.corpus import OTHER_TENANT, first_of_part, second_of_part, written_part
 from tests.audit.events import login, own
@@ -203,6 +203,20 @@ async def test_a_value_that_was_changed_is_found(store: Store) -> None:
         "seq 3 plaintext changed: actor.email",
         "value: line 2 of the values is none (ValidationError)",
     ]
+
+
+async def test_case_25_an_export_after_an_erasure_is_valid_and_holds_nothing_of_what_was_erased(store: Store) -> None:
+    before = list((await taken(store)).values)
+
+    async def erase(rows: Rows) -> None:
+        row = await rows.get(PII, 3)
+        assert row is not None
+        await rows.put(PII, [msgspec.structs.replace(row, f={"tenant.slug": row.f["tenant.slug"]})])
+
+    await store.run(erase)
+    export = await taken(store)
+    assert found(export) == (Verdict.VALID, [])
+    assert [value for value in before if value not in list(export.values)] == before[:2]
 
 
 async def test_checkpoints_from_elsewhere_show_an_old_export_and_a_split_view(store: Store, tmp_path: Path) -> None:

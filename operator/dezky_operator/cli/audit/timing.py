@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from dezky_operator.audit.query import QueryError
-from dezky_operator.audit.times import TimeSource, from_source, written
+from dezky_operator.audit.times import EPOCH, TimeSource, from_source, written
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -21,7 +21,9 @@ def moment(text: str, *, now: datetime, option: str) -> str:
     if not text:
         return ""
     if ago := _AGO.fullmatch(text):
-        return written(now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+        back = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if back < now - EPOCH:
+            return written(now - back)
     at, source = from_source(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
     if source is TimeSource.REC:
         raise QueryError(
