@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.keys import log_key
-from dezky_operator.audit.line import Line
+from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.verify import verify_lines
 from dezky_operator.config import SettingsError
 from dezky_operator.ingest.own.spool import Spool
+from dezky_operator.kube.audit import Audit
 from dezky_operator.kube.process import Operator
 from dezky_operator.store.interface import Reader
 from dezky_operator.store.sqlite import SqliteStore
@@ -160,3 +162,35 @@ def _put_back(directory: Path) -> None:
 
 async def _rows(rows: Reader) -> list[LogRow]:
     return await rows.scan(LOG, limit=100_000)
+
+
+async def test_it_verifies_itself_and_says_what_it_found(cluster: Cluster, tmp_path: Path) -> None:
+    async with audited(cluster, tmp_path) as site:
+        operator = await site.start()
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.idle()
+        recording = operator._parts.recording.chronicle
+        assert isinstance(recording, Audit)
+        assert (await recording.verify()).verdict in {Verdict.VALID, Verdict.UNANCHORED, Verdict.INCOMPLETE}
+        await recording.opened.notary.sign(news=True)
+        assert (await recording.verify()).verdict in {Verdict.VALID, Verdict.UNANCHORED}
+        assert operator.metrics.registry.get_sample_value("dezky_audit_verify_findings") == 0
+        connection = apsw.Connection(str(tmp_path / "audit-1.db"))
+        connection.execute("UPDATE audit_log SET tenant = '' WHERE seq = 1")
+        connection.close()
+        report = await recording.verify()
+        assert [str(finding) for finding in report.findings if finding.verdict is Verdict.TAMPERED] == [
+            "seq 1 index: differs from the line in tenant"
+        ]
+        assert operator.metrics.registry.get_sample_value("dezky_audit_verify_findings") == 1
+        await site.stop()
+        told = [line.data["verdict"] for line in await _verifications(tmp_path)]
+    assert told[-1] == "TAMPERED"
+
+
+async def _verifications(directory: Path) -> list[Line]:
+    connection = apsw.Connection(str(directory / "audit-1.db"))
+    found = connection.execute("SELECT body FROM audit_log WHERE action = 'log.verify' ORDER BY seq").fetchall()
+    connection.close()
+    return [decode(bytes(body)) for (body,) in found]  # type: ignore[arg-type]  # a column of bytes

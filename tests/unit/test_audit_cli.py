@@ -140,7 +140,7 @@ def test_a_whole_store_is_valid_and_says_what_was_not_looked_at(store: Path) -> 
     ran = audit("verify", "--store", store, "--key", VKEY)
     assert ran.returncode == 0, ran.stdout
     assert ran.stdout.splitlines()[0] == ("VALID: 13 lines, 0 findings (the store begins with seq 0, nothing archived)")
-    assert "not checked: personal values and texts" in ran.stdout
+    assert "not checked: the sealed texts of sources" in ran.stdout
     shallow = audit("verify", "--store", store, "--key", VKEY, "--shallow")
     assert "not checked: the canonical form of the lines" in shallow.stdout
     said = json.loads(audit("verify", "--store", store, "--key", VKEY, "--json").stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_whoever_is_to_be_told_hears_what_was_read_without_anything_personal(set
         ("log.export", {"seq": 1, "lines": 1}),
         ("log.verify", {"verdict": "VALID", "lines": 3}),
     ]
+
+
+def test_reading_an_installations_log_is_an_event_of_it_and_reading_a_copy_is_none(
+    settings: Path, tmp_path: Path
+) -> None:
+    """Who read the log is asked for as often as what is in it."""
+    copy = Path(shutil.copy(tmp_path / "audit-1.db", tmp_path / "copy.db"))
+    run(Program(), "list", "--store", copy, "--actor", "ann@acme.test")
+    run(Program(), "list", "--config", settings)
+    run(Program(), "verify", "--config", settings, "--key", VKEY)
+    _, out = run(Program(), "list", "--config", settings, "--format", "json")
+    actions = [event["action"] for event in map(json.loads, out.splitlines())]
+    assert {"audit.read", "log.verify"} <= set(actions)
+    _, out = run(Program(), "list", "--store", copy, "--format", "json")
+    assert len(out.splitlines()) == 3
 
 
 def test_another_verifier_of_stores_may_stand_behind_the_command(settings: Path) -> None:

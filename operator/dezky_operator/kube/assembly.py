@@ -14,7 +14,8 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from dezky_operator.config import Settings
 from dezky_operator.kube.api import TenantApi
-from dezky_operator.kube.audit import Around, Audit, WrapStore
+from dezky_operator.kube.audit import Audit
+from dezky_operator.kube.audit_opening import Around, WrapStore
 from dezky_operator.kube.cache import TenantCache
 from dezky_operator.kube.chronicle import Chronicle, NoChronicle
 from dezky_operator.kube.controller import TenantController

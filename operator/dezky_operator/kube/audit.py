@@ -6,87 +6,37 @@ It comes before everything that could change something: a step that is not recor
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable
 
 import structlog
-from lightkube import AsyncClient
 
 from dezky_operator import __version__
-from dezky_operator.audit import hot
-from dezky_operator.audit.anchors import DirectoryAnchor
-from dezky_operator.audit.chain import Tip
-from dezky_operator.audit.checkpoint import KeyChain, KeyRange
-from dezky_operator.audit.draft import Draft, prepare
-from dezky_operator.audit.event import Datum, Event
-from dezky_operator.audit.fates import Appended
-from dezky_operator.audit.guard import Barrier
-from dezky_operator.audit.heads import TenantMap
-from dezky_operator.audit.keyring import KeyRing
-from dezky_operator.audit.keystore import KeyStore
-from dezky_operator.audit.log import AuditLog
-from dezky_operator.audit.log_keys import LogKeys
-from dezky_operator.audit.notary import Notary
-from dezky_operator.audit.pace import Pace
-from dezky_operator.audit.randomness import Randomness
+from dezky_operator.audit.errors import AuditError
+from dezky_operator.audit.event import Datum, Outcome
+from dezky_operator.audit.findings import Report, Verdict
+from dezky_operator.audit.guard import GuardError
 from dezky_operator.audit.refusals import RollbackError
-from dezky_operator.audit.sequencer import Sequencer
-from dezky_operator.audit.times import from_unix_ns
-from dezky_operator.config import AuditSettings, Settings, SettingsError
+from dezky_operator.audit.verify_hot import verify_hot
+from dezky_operator.config import AuditSettings
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
 from dezky_operator.ingest.own.acts import act, once
-from dezky_operator.ingest.own.keeping import Keeping
-from dezky_operator.ingest.own.spool import Spool
-from dezky_operator.ingest.own.steps import Trail
-from dezky_operator.ingest.own.unfinished import open_intents
 from dezky_operator.integrations.apply import Recorder
-from dezky_operator.kube.audit_keys import KeysSecret
+from dezky_operator.kube.audit_opening import Around, Opened, counted, now, open_log, refuse
 from dezky_operator.kube.cache import Seen
 from dezky_operator.kube.chores import tended
-from dezky_operator.kube.guard import ConfigMapGuard
-from dezky_operator.kube.journal import Journalist, Registry
 from dezky_operator.kube.sources import Way
-from dezky_operator.store.interface import Reader, StartError, Store, UnavailableError
-from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.telemetry.metrics import Metrics
+from dezky_operator.store.interface import StoreError
 from dezky_operator.tenant.outcome import Notice
 
 log = structlog.get_logger(__name__)
-WrapStore = Callable[[Store], Store]
 CLOCK_CHECK = 60.0
 """Seconds between two comparisons of this host's clock with the API server's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Around:
-    """What the log needs of the rest of the process. ``api_time`` is what time it is for the API server."""
-
-    settings: Settings
-    client: AsyncClient
-    registry: Registry
-    metrics: Metrics
-    api_time: Callable[[], Awaitable[datetime | None]]
-    wrap_store: WrapStore
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """What there is while the log is open."""
-
-    store: Store
-    keys: LogKeys
-    log: AuditLog
-    barrier: Barrier
-    notary: Notary
-    keeping: Keeping
-    writing: asyncio.Task[None]
-    trail: Trail
-    journal: Journalist
+FIRST_VERIFICATION = 60.0
+"""Seconds after the start: what was signed was compared at the start, and others have more to do then."""
+TOLD = 20
+"""Findings of a verification that are logged."""
+SOUND = (Verdict.VALID, Verdict.UNANCHORED)
 
 
 class Audit:
@@ -98,11 +48,6 @@ class Audit:
         self._opened: Opened | None = None
 
     @property
-    def origin(self) -> str:
-        """The log's name, in every line."""
-        return f"{self._around.settings.installation_id}/audit/{self._audit.epoch}"
-
-    @property
     def opened(self) -> Opened:
         """The open log. Raises RuntimeError while it is not."""
         if self._opened is None:
@@ -112,92 +57,20 @@ class Audit:
     # -- its life ---------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open it and keep that this process started. Raises SettingsError, and httpx2.HTTPError."""
-        directory = Path(self._audit.directory)
-        store = self._around.wrap_store(await _store(directory, self._audit))
-        try:
-            opened = await self._open(store, directory)
-        except BaseException:
-            await store.close()
-            raise
-        self._opened = opened
-        opened.keeping.offer(act("log.start", ext=once(), now=_now(), data={"version": __version__}))
-        log.info("audit log open", origin=self.origin, vkey=opened.keys.log.verify_key.vkey)
-
-    async def _open(self, store: Store, directory: Path) -> Opened:
-        around = self._around
+        """Open it and keep that this process started. Raises SettingsError, GuardError, and httpx2.HTTPError."""
         await self._compare_clocks()
-        guard = ConfigMapGuard(around.client, around.settings.namespace, self._audit.epoch)
-        new = not (await store.read(_tip)).size and await guard.newest() is None
-        secret = KeysSecret(around.client, around.settings.namespace, self._audit.keys_secret)
-        keys = await secret.read(self.origin, new=new, environment=os.environ)
-        sequencer = Sequencer(store, origin=self.origin, clock=time.time_ns, clock_difference=lambda: self._difference)
-        barrier, people, random = Barrier(sequencer), KeyStore(store, keys.master), Randomness(os.urandom)
-        notary = self._notary(store, sequencer, keys, guard, partial(_heads, ring=people.ring, random=random))
-        await _compared(notary, barrier)
-        audit_log = AuditLog(barrier, people, random)
-        keeping = Keeping(self._counted(audit_log), await _spool(directory))
-        trail = Trail(
-            keeping, around.registry.whose, secret=keys.dedupe, now=_now, open_=await store.read(open_intents)
-        )
-        opened = Opened(
-            store=store,
-            keys=keys,
-            log=audit_log,
-            barrier=barrier,
-            notary=notary,
-            keeping=keeping,
-            writing=asyncio.create_task(tended("audit log", keeping.run), name="audit log"),
-            trail=trail,
-            journal=Journalist(keeping.offer, around.registry, _now),
-        )
-        _measure(around.metrics, opened)
-        return opened
-
-    def _notary(
-        self,
-        store: Store,
-        sequencer: Sequencer,
-        keys: LogKeys,
-        guard: ConfigMapGuard,
-        heads: Callable[[int, TenantMap], Draft],
-    ) -> Notary:
-        pace = self._audit.checkpoint
-        return Notary(
-            store,
-            sequencer,
-            signers=keys.signers,
-            chain=KeyChain([KeyRange(keys.log.verify_key)]),
-            guard=guard,
-            anchors=[DirectoryAnchor(Path(directory)) for directory in self._audit.anchor_directories],
-            pace=Pace(
-                at_most_every=pace.at_most_every_seconds,
-                at_least=pace.at_least_seconds,
-                idle=pace.idle_seconds,
-                events=pace.events,
-            ),
-            heads=heads,
-        )
+        opened = await open_log(self._audit, self._around, clock_difference=lambda: self._difference)
+        self._opened = opened
+        self._measure(opened)
+        opened.keeping.offer(act("log.start", ext=once(), now=now(), data={"version": __version__}))
+        log.info("audit log open", vkey=opened.keys.log.verify_key.vkey)
 
     async def run(self) -> None:
-        """Sign the log and compare the clocks, for ever."""
+        """Sign the log, verify it, and compare the clocks, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(tended("clocks", self._watch_clocks))
             group.create_task(tended("notary", self._sign))
-
-    async def _watch_clocks(self) -> None:
-        await asyncio.sleep(CLOCK_CHECK)
-        await self._compare_clocks()
-
-    async def _sign(self) -> None:
-        """Sign until the log turns out to be another one than was signed: then nothing is appended any more."""
-        opened = self.opened
-        if opened.barrier.refusal is None:
-            try:
-                await opened.notary.run()
-            except RollbackError as error:
-                _refuse(opened.barrier, error)
-        await asyncio.Event().wait()
+            group.create_task(tended("verification", self._verify))
 
     async def close(self) -> None:
         """Keep what was told last, and that this process stopped."""
@@ -205,7 +78,7 @@ class Audit:
             return
         opened, self._opened = self._opened, None
         opened.trail.give_up()
-        opened.keeping.offer(act("log.stop", ext=once(), now=_now()))
+        opened.keeping.offer(act("log.stop", ext=once(), now=now()))
         opened.writing.cancel()  # it writes what is left before it ends
         await asyncio.gather(opened.writing, return_exceptions=True)
         if opened.barrier.refusal is None:
@@ -246,20 +119,59 @@ class Audit:
     def way(self) -> Way:
         """What the sources need of the open log."""
         opened = self.opened
-        return Way(store=opened.store, accept=self._counted(opened.log), tell=opened.keeping.offer)
+        return Way(store=opened.store, accept=counted(opened.log, self._around.metrics), tell=opened.keeping.offer)
 
-    # -- parts of it ----------------------------------------------------------------------
+    # -- what it does by itself -----------------------------------------------------------
 
-    def _counted(self, audit_log: AuditLog) -> Callable[[Sequence[Event]], Awaitable[Appended]]:
-        """What takes events and counts what became of them."""
+    async def verify(self) -> Report:
+        """Verify everything in the store against what is kept elsewhere, and keep the result."""
+        opened = self.opened
+        held = []
+        for place in opened.held:
+            try:
+                note = await place.newest()
+            except GuardError as error:
+                log.warning("checkpoint not compared", error=str(error))
+            else:
+                held += [note] if note is not None else []
+        report = await verify_hot(opened.store, chain=opened.chain, held=held)
+        self._tell(report)
+        return report
 
-        async def accept(events: Sequence[Event]) -> Appended:
-            appended = await audit_log.accept(events)
-            for one in appended.placed:
-                self._around.metrics.audit_events.labels(one.src, one.fate).inc()
-            return appended
+    def _tell(self, report: Report) -> None:
+        metrics, sound = self._around.metrics, report.verdict in SOUND
+        wrong = [finding for finding in report.findings if finding.verdict not in SOUND]
+        metrics.audit_findings.set(len(wrong))
+        if sound:
+            metrics.audit_verified.set_to_current_time()
+        for finding in wrong[:TOLD]:
+            log.error("audit log is not what it was", finding=str(finding))
+        outcome = Outcome.SUCCESS if sound else Outcome.FAILURE
+        data: dict[str, Datum] = {"verdict": report.verdict.name, "lines": report.lines, "findings": len(wrong)}
+        self.opened.keeping.offer(act("log.verify", ext=once(), now=now(), outcome=outcome, data=data))
 
-        return accept
+    async def _verify(self) -> None:
+        await asyncio.sleep(FIRST_VERIFICATION)
+        while True:
+            try:
+                await self.verify()
+            except (StoreError, AuditError) as error:
+                log.warning("audit log not verified", error=str(error))
+            await asyncio.sleep(self._audit.verify_seconds)
+
+    async def _watch_clocks(self) -> None:
+        await asyncio.sleep(CLOCK_CHECK)
+        await self._compare_clocks()
+
+    async def _sign(self) -> None:
+        """Sign until the log turns out to be another one than was signed: then nothing is appended any more."""
+        opened = self.opened
+        if opened.barrier.refusal is None:
+            try:
+                await opened.notary.run()
+            except RollbackError as error:
+                refuse(opened.barrier, error)
+        await asyncio.Event().wait()
 
     async def _compare_clocks(self) -> None:
         """How far this host's clock is from the API server's; a server that does not say leaves it as it was."""
@@ -267,62 +179,11 @@ class Audit:
         if server is not None:
             self._difference = time.time() - server.timestamp()
 
-
-async def _compared(notary: Notary, barrier: Barrier) -> None:
-    """Compare the log with what was signed of it. The process goes on without it: locks must, and the disk keeps what
-    it is told.
-    """
-    try:
-        await notary.start()
-    except RollbackError as error:
-        _refuse(barrier, error)
-
-
-def _refuse(barrier: Barrier, error: RollbackError) -> None:
-    log.error("audit log refused", reason=str(error))
-    barrier.refusal = error
-
-
-def _heads(size: int, heads: TenantMap, *, ring: KeyRing, random: Callable[[int], bytes]) -> Draft:
-    """The event that commits to the newest line of every tenant."""
-    data: dict[str, Datum] = {"count": len(heads), "root": heads.root.hex()}
-    return prepare(act("log.heads", ext=f"log.heads:{size}", now=_now(), data=data), keys=ring, random=random)
-
-
-def _measure(metrics: Metrics, opened: Opened) -> None:
-    keeping, notary = opened.keeping, opened.notary
-    metrics.audit_waiting.labels("disk").set_function(lambda: keeping.spooled)
-    metrics.audit_waiting.labels("memory").set_function(lambda: len(keeping.unwritten))
-    metrics.audit_refused.set_function(lambda: bool(keeping.refused))
-    metrics.audit_unanchored.set_function(lambda: notary.news)
-    metrics.audit_anchor_lag.set_function(lambda: notary.lag)
-    metrics.audit_anchored.set_function(lambda: notary.anchored)
-
-
-async def _store(directory: Path, audit: AuditSettings) -> Store:
-    """Raises SettingsError."""
-    if audit.mongodb is not None:
-        raise SettingsError("audit.mongodb: this build keeps its log in SQLite only; leave it out.")
-    try:
-        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-        return await SqliteStore.open(directory / f"audit-{audit.epoch}.db")
-    except OSError as error:
-        raise SettingsError(f"audit.directory: {directory} can not be made ({error.strerror}).") from error
-    except (StartError, UnavailableError) as error:
-        raise SettingsError(f"audit.directory: {error}") from error
-
-
-async def _spool(directory: Path) -> Spool:
-    """Raises SettingsError."""
-    try:
-        return await asyncio.to_thread(Spool, directory / "spool")
-    except OSError as error:
-        raise SettingsError(f"audit.directory: {directory}/spool can not be used ({error.strerror}).") from error
-
-
-async def _tip(rows: Reader) -> Tip:
-    return await hot.tip(rows, await hot.head_row(rows))
-
-
-def _now() -> str:
-    return from_unix_ns(time.time_ns())
+    def _measure(self, opened: Opened) -> None:
+        metrics, keeping, notary = self._around.metrics, opened.keeping, opened.notary
+        metrics.audit_waiting.labels("disk").set_function(lambda: keeping.spooled)
+        metrics.audit_waiting.labels("memory").set_function(lambda: len(keeping.unwritten))
+        metrics.audit_refused.set_function(lambda: bool(keeping.refused))
+        metrics.audit_unanchored.set_function(lambda: notary.news)
+        metrics.audit_anchor_lag.set_function(lambda: notary.lag)
+        metrics.audit_anchored.set_function(lambda: notary.anchored)

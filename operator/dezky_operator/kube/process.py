@@ -20,7 +20,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from dezky_operator.audit.guard import GuardError
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.kube.assembly import Frame, assemble
-from dezky_operator.kube.audit import WrapStore
+from dezky_operator.kube.audit_opening import WrapStore
 from dezky_operator.kube.chores import tended
 from dezky_operator.kube.credentials import check_secrets
 from dezky_operator.kube.lease import Fence

@@ -128,6 +128,14 @@ class Metrics:
         self.audit_anchored = Gauge(
             "dezky_audit_anchored", "1 while every anchor has the newest checkpoint.", registry=self.registry
         )
+        self.audit_verified = Gauge(
+            "dezky_audit_verify_last_success_timestamp_seconds",
+            "When everything in the audit log's store was last found as it was signed.",
+            registry=self.registry,
+        )
+        self.audit_findings = Gauge(
+            "dezky_audit_verify_findings", "What the last verification of the store found.", registry=self.registry
+        )
         self.audit_refused = Gauge(
             "dezky_audit_refused", "1 while the audit log takes no events.", registry=self.registry
         )

@@ -63,7 +63,7 @@ def listed(
             query = await _query(there, **filters)
             await _list(there, query, form, whole=whole)
             asked = [name for name in query.__struct_fields__ if name != "cursor" and getattr(query, name)]
-            await program.told("audit.read", {"filters": ",".join(asked), "format": form})
+            await there.told("audit.read", {"filters": ",".join(asked), "format": form})
 
     finish(work())
 
@@ -128,7 +128,7 @@ def tail(
         async with opened(program, where) as there:
             write = writer_of(form, await _note(there) if form == "ocsf" else b"")
             after = await there.store.read(partial(_start, lines=lines))
-            await program.told("audit.read", {"filters": "tail", "format": form})
+            await there.told("audit.read", {"filters": "tail", "format": form})
             while True:
                 found = await there.store.read(partial(_following, after=after))
                 if found:
@@ -173,7 +173,7 @@ def show(program: Program, /, *, where: Where, seq: int, line: bool) -> None:
             else:
                 (shown,) = await _shown(there, [found])
                 details(shown.view, found.row.body)
-            await program.told("audit.read", {"seq": seq})
+            await there.told("audit.read", {"seq": seq})
 
     finish(work())
 

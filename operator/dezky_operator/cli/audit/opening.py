@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,8 @@ from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.errors import KeyFormatError
 from dezky_operator.audit.keys import parse_vkey
 from dezky_operator.cli.audit.keyfile import Keys
-from dezky_operator.cli.audit.program import Opened, Program, refuse
+from dezky_operator.cli.audit.program import Opened, Program, Told, refuse, tell_nobody
+from dezky_operator.cli.audit.telling import tell
 from dezky_operator.config import SettingsError
 from dezky_operator.store.interface import Store
 from dezky_operator.store.sqlite import SqliteStore
@@ -58,7 +59,7 @@ def key_options(command: Callable[..., R]) -> Callable[..., R]:
 
 @asynccontextmanager
 async def opened(program: Program, where: Where) -> AsyncIterator[Opened]:
-    """The store, closed again at the end. Nothing is written to it: reads only go through it.
+    """The store, closed again at the end. Written to it is only, where it is an installation's own, who read it.
 
     Raises:
         SettingsError: no store is named, or the file that is named is not there.
@@ -69,9 +70,18 @@ async def opened(program: Program, where: Where) -> AsyncIterator[Opened]:
         raise SettingsError(f"{path}: no such file. Name the log's SQLite file with --store.")
     there = await SqliteStore.open(path)
     try:
-        yield Opened(there, await _keys(program, where, there), program)
+        yield Opened(there, await _keys(program, where, there), program, _told(program, where, there))
     finally:
         await there.close()
+
+
+def _told(program: Program, where: Where, store: Store) -> Told:
+    """The log itself, where it is the one of a settings file."""
+    if where.store is not None or where.config is None or program.told is not tell_nobody:
+        return program.told
+    settings = config.load(where.config)
+    epoch = settings.audit.epoch if settings.audit else 1
+    return partial(tell, store, f"{settings.installation_id}/audit/{epoch}")
 
 
 async def _keys(program: Program, where: Where, store: Store) -> Keys | None:

@@ -19,7 +19,8 @@ import msgspec
 from dezky_operator.audit.errors import AuditError
 from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.query import QueryError
-from dezky_operator.audit.verify_store import StoreVerifier, verify_store
+from dezky_operator.audit.verify_hot import verify_hot
+from dezky_operator.audit.verify_store import StoreVerifier
 from dezky_operator.cli.audit.keyfile import KeyFileError, Keys, from_file
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.store.interface import Store, StoreError
@@ -45,18 +46,19 @@ class Program(msgspec.Struct, frozen=True):
         told: is told after the fact what was read, exported or verified.
     """
 
-    verify: StoreVerifier = verify_store
+    verify: StoreVerifier = verify_hot
     keys: Callable[[Path], Keys] = from_file
     installed: Callable[[Settings, Store], Awaitable[Keys]] | None = None
     told: Told = tell_nobody
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A store that a command works on, with the keys that were given."""
+    """A store that a command works on, with the keys that were given, and who is told what is done with it."""
 
     store: Store
     keys: Keys | None
     program: Program
+    told: Told
 
 
 def finish(work: Coroutine[Any, Any, Result]) -> Result:

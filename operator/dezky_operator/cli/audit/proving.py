@@ -77,7 +77,7 @@ def export(
             else:
                 taken = await _lines(there, wanted, writing, trust=later)
             tenant = taken.proof.tenant if isinstance(taken.proof, TenantProof) else ""
-            await program.told("log.export", {"tenant": tenant, "lines": taken.lines})
+            await there.told("log.export", {"tenant": tenant, "lines": taken.lines})
             size = taken.note.split()[1].decode()
             click.echo(f"{wanted.out}: {taken.lines} lines, under the checkpoint of size {size}")
 
@@ -154,7 +154,7 @@ def proved(program: Program, /, *, where: Where, seq: int, out: Path) -> None:
                 out.with_name(f"{out.name}.line").write_bytes(line + b"\n")
             except OSError as error:
                 refuse(f"--out {out}: can not be written ({error.strerror})")
-            await program.told("log.export", {"seq": seq, "lines": 1})
+            await there.told("log.export", {"seq": seq, "lines": 1})
             click.echo(f"{out}.tlog-proof proves {out}.line: {len(proof.hashes)} hashes")
 
     finish(work())

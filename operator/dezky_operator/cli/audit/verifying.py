@@ -75,15 +75,20 @@ def verify(
     async def work() -> Checked:
         if exported is not None:
             checked = _files(exported, earlier, asked)
-        else:
-            async with opened(program, where) as there:
-                checked = await _store(there, asked)
-        await program.told("log.verify", {"verdict": checked.report.verdict.name, "lines": checked.report.lines})
+            await program.told("log.verify", _about(checked))
+            return checked
+        async with opened(program, where) as there:
+            checked = await _store(there, asked)
+            await there.told("log.verify", _about(checked))
         return checked
 
     checked = finish(work())
     _say(checked, as_json=as_json)
     sys.exit(checked.report.verdict)
+
+
+def _about(checked: Checked) -> dict[str, str | int]:
+    return {"verdict": checked.report.verdict.name, "lines": checked.report.lines}
 
 
 def _asked(
