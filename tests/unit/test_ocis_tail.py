@@ -249,6 +249,16 @@ async def test_a_file_that_was_moved_elsewhere_is_read_to_its_end(ocis: Followed
     assert lines(await ocis.drain()) == [TWO, THREE]
 
 
+async def test_a_file_that_was_moved_elsewhere_is_waited_for_once(ocis: Followed, path: Path, tmp_path: Path) -> None:
+    """A writer that had opened it before may still write."""
+    append(path, ONE)
+    await ocis.drain()
+    path.rename(tmp_path / "elsewhere")
+    await ocis.look()
+    append(tmp_path / "elsewhere", TWO)
+    assert lines(await ocis.drain()) == [TWO]
+
+
 async def test_a_file_that_was_deleted_is_read_to_its_end(ocis: Followed, path: Path) -> None:
     append(path, ONE)
     await ocis.drain()
@@ -258,6 +268,15 @@ async def test_a_file_that_was_deleted_is_read_to_its_end(ocis: Followed, path: 
     found = await ocis.drain()
     assert lines(found) == [TWO, THREE]
     assert actions(found) == ["ingest.opened"]
+
+
+async def test_a_file_that_was_read_to_its_end_is_not_missed_when_it_is_deleted(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    path.unlink()
+    await ocis.drain()
+    await ocis.restart(ocis.cursor)
+    assert await ocis.drain() == []
 
 
 async def test_the_open_end_of_a_rotated_file_is_taken_as_it_is(ocis: Followed, path: Path) -> None:
@@ -324,7 +343,7 @@ async def test_a_truncation_while_nobody_looked_is_told(ocis: Followed, path: Pa
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-@pytest.mark.parametrize("after", [[TWO, ONE], [TWO, THREE, FOUR], [TWO, THREE, FOUR, ONE]])
+@pytest.mark.parametrize("after", [[TWO, ONE], [ONE, THREE], [TWO, THREE, FOUR], [TWO, THREE, FOUR, ONE]])
 async def test_a_file_written_anew_in_the_same_inode_is_another_one(
     ocis: Followed, path: Path, after: list[bytes], *, is_running: bool
 ) -> None:
@@ -339,6 +358,34 @@ async def test_a_file_written_anew_in_the_same_inode_is_another_one(
         await ocis.restart(ocis.cursor)
     found = await ocis.drain()
     assert (actions(found), lines(found)) == (["ingest.rewound", "ingest.opened"], after)
+
+
+@pytest.mark.parametrize("changed", [0, 5, 6])
+async def test_a_change_at_either_end_of_what_was_read_is_seen_at_the_next_look(
+    ocis: Followed, path: Path, changed: int
+) -> None:
+    texts = [numbered(number) for number in range(10, 17)]
+    for text in texts:
+        append(path, text)
+        await ocis.drain()
+    texts[changed] = numbered(99)
+    path.write_bytes(b"".join([*texts, ONE]))
+    found = await ocis.drain()
+    assert (actions(found), lines(found)) == (["ingest.rewound", "ingest.opened"], [*texts, ONE])
+
+
+async def test_a_truncation_is_told_again_until_it_is_stored(ocis: Followed, path: Path) -> None:
+    append(path, ONE, TWO)
+    await ocis.drain()
+    os.truncate(path, 0)
+    lost = await ocis.tail.look(ocis.cursor)
+    again = await ocis.tail.look(ocis.cursor)
+    assert [event.ext for event in again.events] == [event.ext for event in lost.events] != []
+    assert (await ocis.drain())[0].action == "ingest.rewound"
+    offered = ocis.offered
+    await ocis.restart(ocis.cursor)
+    await ocis.drain()
+    assert ocis.offered == offered
 
 
 @pytest.mark.parametrize("is_running", [True, False])

@@ -131,6 +131,8 @@ class Generation(msgspec.Struct, frozen=True, gc=False):
         first_hmac: keyed hash of that line. The log holds both, so a lost cursor is made from it again.
         inode: of the file when it was last read: says which of two equal files it is, and nothing else.
         written: when the file was last written to, in nanoseconds since 1970, as it said when it was last read.
+        ended: nothing more is expected: it is no longer the live file and was read to its end, or it is gone and the
+            log says so.
     """
 
     uuid: str
@@ -140,6 +142,7 @@ class Generation(msgspec.Struct, frozen=True, gc=False):
     first_hmac: bytes
     inode: int
     written: int
+    ended: bool
 
 
 class CursorRow(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
 from dezky_operator.ingest.ocis.generations import Identities, begun, known
 from dezky_operator.ingest.ocis.reading import Reading, RewoundError
@@ -44,7 +46,6 @@ class Follower:
         self._generations: tuple[Generation, ...] = ()
         self._readings: dict[str, Reading] = {}
         self._idle: dict[str, int] = {}
-        self._settled: set[str] = set()
 
     def look(self, cursor: CursorRow | None, tenants: Tenants) -> Look:
         """One look. Raises SourceError."""
@@ -88,7 +89,6 @@ class Follower:
         """Go on where the cursor says: another one than was handed out last means that that one was not stored."""
         if generations != self._generations:
             self._close_all()
-            self._settled.clear()
             self._generations = generations
 
     def _turn(self, files: Files, recv: str, tenants: Tenants) -> Turn:
@@ -102,7 +102,7 @@ class Follower:
             reading = self._readings.get(live) or self._open(live, places[live])
             return self._read(reading, recv, tenants) if reading else Turn(more=True)
         newest = self._generations[-1] if self._generations else None
-        if newest and newest.uuid not in places and newest.uuid not in self._settled:
+        if newest and newest.uuid not in places and not newest.ended:
             return self._lost(newest, files.live.size if files.live else 0, recv)
         return self._begin(files, set(places.values()))
 
@@ -160,19 +160,17 @@ class Follower:
             return turn
         before = reading.generation
         rest = reading.rest()
-        self._generations = known(self._generations, reading.generation)
+        self._generations = known(self._generations, replace(reading.generation, ended=True))
         self._close(uuid)
         return self._teller.rest(before, rest, recv)
 
     def _close(self, uuid: str) -> None:
-        """Done with a file. What was read of it is not missed when it goes."""
         self._readings.pop(uuid).file.close()
         self._idle.pop(uuid, None)
-        self._settled.add(uuid)
 
     def _lost(self, generation: Generation, size: int, recv: str) -> Turn:
-        """What was read is not there any more."""
-        self._settled.add(generation.uuid)
+        """What was read is not there any more. The cursor changes with it, so the event comes again with the cursor."""
+        self._generations = known(self._generations, replace(generation, ended=True))
         return self._teller.rewound(generation, size, recv)
 
     def _begin(self, files: Files, taken: set[Place]) -> Turn:

@@ -133,13 +133,21 @@ def rebuilt(src: str, openings: Iterable[tuple[str, Mapping[str, Datum]]], *, he
         openings: ``ext`` and ``data`` of its events ``ingest.opened``, oldest first.
         heartbeat: now (canonical).
     """
-    generations = tuple(
-        Generation(
-            ext.partition(":")[0], 0, NOTHING, int(data["first_bytes"]), bytes.fromhex(str(data["first_hmac"])), 0, 0
-        )
-        for ext, data in openings
-    )[-KEPT:]
+    generations = tuple(_of_opening(ext, data) for ext, data in openings)[-KEPT:]
     return CursorRow(src, "", heartbeat, generations) if generations else None
+
+
+def _of_opening(ext: str, data: Mapping[str, Datum]) -> Generation:
+    return Generation(
+        uuid=ext.partition(":")[0],
+        length=0,
+        prefix_sha256=NOTHING,
+        first=int(data["first_bytes"]),
+        first_hmac=bytes.fromhex(str(data["first_hmac"])),
+        inode=0,
+        written=0,
+        ended=False,
+    )
 
 
 def known(generations: Sequence[Generation], changed: Generation) -> tuple[Generation, ...]:
@@ -151,4 +159,4 @@ def known(generations: Sequence[Generation], changed: Generation) -> tuple[Gener
 
 def begun(uuid: str, start: Beginning, place: Place) -> Generation:
     """A generation of which nothing was read."""
-    return Generation(uuid, 0, NOTHING, start.length, start.hmac, place.inode, place.written)
+    return Generation(uuid, 0, NOTHING, start.length, start.hmac, place.inode, place.written, ended=False)

@@ -67,6 +67,7 @@ class Reading:
             self._generation.first_hmac,
             self._seen.inode,
             self._seen.written,
+            ended=False,
         )
 
     @property
@@ -113,13 +114,10 @@ class Reading:
         return piece
 
     def _checked(self) -> Place:
-        """The file as it is, if it still holds what was read. A rewrite that is longer shows in the bytes only."""
+        """The file as it is, if it still holds what was read: it is shorter, or its bytes differ, if it does not."""
         now = self.file.now()
-        if (
-            now.size < self._offset
-            or self.file.read(0, len(self._head)) != self._head
-            or self.file.read(self._offset - len(self._tail), len(self._tail)) != self._tail
-        ):
+        before = self._offset - len(self._tail)
+        if self.file.read(0, len(self._head)) != self._head or self.file.read(before, len(self._tail)) != self._tail:
             raise RewoundError
         return now
 
