@@ -1,0 +1,201 @@
+"""Follows the audit file through everything that is done to it, one bounded look at a time. It blocks on the disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
+from dezky_operator.ingest.ocis.generations import Identities, begun, known
+from dezky_operator.ingest.ocis.reading import Reading, RewoundError
+from dezky_operator.ingest.ocis.told import Teller, Turn
+from dezky_operator.ingest.source import Look
+from dezky_operator.ingest.tenants import Tenants
+from dezky_operator.store.tables import CursorRow, Generation
+
+POLLS = 2
+"""Looks in which nothing may come from a file that is no longer the live one, before its open end is taken as it is."""
+
+
+class Follower:
+    """The state between two looks: open files, and what the last cursor said."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        teller: Teller,
+        identities: Identities,
+        now: Callable[[], str],
+        new_id: Callable[[], str],
+        silent_after: float,
+    ) -> None:
+        self._path = path
+        self._teller = teller
+        self._identities = identities
+        self._now = now
+        self._new_id = new_id
+        self._silent_after = silent_after
+        self._heard = now()
+        # A look that was cancelled goes on in its thread; the next one waits for it.
+        self._one_at_a_time = threading.Lock()
+        self._generations: tuple[Generation, ...] = ()
+        self._readings: dict[str, Reading] = {}
+        self._idle: dict[str, int] = {}
+
+    def look(self, cursor: CursorRow | None, tenants: Tenants) -> Look:
+        """One look. Raises SourceError."""
+        with self._one_at_a_time:
+            recv = self._now()
+            self._resume(cursor.generations if cursor else ())
+            try:
+                files = look_around(self._path)
+                turn = self._turn(files, recv, tenants)
+            except OSError as error:
+                raise unreadable(str(self._path), error) from None
+            if turn.events or turn.filtered:
+                self._heard = recv
+            newest = self._generations[-1] if self._generations else None
+            return Look(
+                events=turn.events,
+                filtered=turn.filtered,
+                cursor=CursorRow(
+                    source=self._teller.src,
+                    position=f"{newest.uuid}:{newest.length}" if newest else "",
+                    heartbeat=recv,
+                    generations=self._generations,
+                ),
+                more=turn.more,
+                last_event=max((event.at for event in turn.events), default=""),
+                notice=self._notice(files, recv),
+            )
+
+    def close(self) -> None:
+        """Let go of all files."""
+        with self._one_at_a_time:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        for reading in self._readings.values():
+            reading.file.close()
+        self._readings.clear()
+        self._idle.clear()
+
+    def _resume(self, generations: tuple[Generation, ...]) -> None:
+        """Go on where the cursor says: another one than was handed out last means that that one was not stored."""
+        if generations != self._generations:
+            self._close_all()
+            self._generations = generations
+
+    def _turn(self, files: Files, recv: str, tenants: Tenants) -> Turn:
+        places = self._places(files)
+        live = next((uuid for uuid, place in places.items() if place == files.live), "")
+        for generation in self._generations:
+            place = places.get(generation.uuid)
+            if generation.uuid != live and (reading := self._unread(generation, place)):
+                return self._left(reading, recv, tenants, is_kept=place is not None)
+        if live:
+            reading = self._readings.get(live) or self._open(live, places[live])
+            return self._read(reading, recv, tenants) if reading else Turn(more=True)
+        newest = self._generations[-1] if self._generations else None
+        if newest and newest.uuid not in places and not newest.ended:
+            return self._lost(newest, files.live.size if files.live else 0, recv)
+        return self._begin(files, set(places.values()))
+
+    def _places(self, files: Files) -> dict[str, Place]:
+        """Where each generation is. An open file stands for itself, whatever its name is now."""
+        by_file = {place.file: place for place in files.all}
+        held = {uuid: by_file.get(reading.file.now().file) for uuid, reading in self._readings.items()}
+        there = {uuid: place for uuid, place in held.items() if place}
+        sought = [generation for generation in self._generations if generation.uuid not in held]
+        return there | self._identities.match(sought, [one for one in files.all if one not in there.values()])
+
+    def _unread(self, generation: Generation, place: Place | None) -> Reading | None:
+        """One that is not the live one and was not read to its end, or has grown since."""
+        if generation.uuid in self._readings:
+            return self._readings[generation.uuid]
+        if place is None or place.size <= generation.length:
+            return None
+        return self._open(generation.uuid, place)
+
+    def _open(self, uuid: str, place: Place) -> Reading | None:
+        """None when the file was exchanged or changed meanwhile: the next look sees what is there then."""
+        generation = next(one for one in self._generations if one.uuid == uuid)
+        file = opened(place)
+        if file is None:
+            return None
+        digest = file.hashed(generation.length)
+        if digest is None or digest.digest() != generation.prefix_sha256:
+            self._identities.refute(place, generation)
+            file.close()
+            return None
+        self._readings[uuid] = Reading(generation, file, digest)
+        return self._readings[uuid]
+
+    def _read(self, reading: Reading, recv: str, tenants: Tenants) -> Turn:
+        before = reading.generation
+        self._idle[before.uuid] = 0
+        try:
+            pieces, more = reading.lines()
+        except RewoundError:
+            size = reading.file.now().size
+            self._close(before.uuid)
+            return self._lost(before, size, recv)
+        self._generations = known(self._generations, reading.generation)
+        return self._teller.lines(before, pieces, recv, tenants, more=more)
+
+    def _left(self, reading: Reading, recv: str, tenants: Tenants, *, is_kept: bool) -> Turn:
+        """Read on in a file that is no longer the live one. ``is_kept``: it can be found again when it grows."""
+        uuid = reading.generation.uuid
+        idle = self._idle.get(uuid, 0) + 1
+        turn = self._read(reading, recv, tenants)
+        if turn.events or turn.filtered or turn.more:
+            return turn
+        self._idle[uuid] = idle
+        if idle < POLLS and not (is_kept and reading.is_at_end):
+            return turn
+        before = reading.generation
+        rest = reading.rest()
+        self._generations = known(self._generations, replace(reading.generation, ended=True))
+        self._close(uuid)
+        return self._teller.rest(before, rest, recv)
+
+    def _close(self, uuid: str) -> None:
+        self._readings.pop(uuid).file.close()
+        self._idle.pop(uuid, None)
+
+    def _lost(self, generation: Generation, size: int, recv: str) -> Turn:
+        """What was read is not there any more. The cursor changes with it, so the event comes again with the cursor."""
+        self._generations = known(self._generations, replace(generation, ended=True))
+        return self._teller.rewound(generation, size, recv)
+
+    def _begin(self, files: Files, taken: set[Place]) -> Turn:
+        """A new generation, put into the cursor before anything is read of it."""
+        last = max((generation.written for generation in self._generations), default=0)
+        for place in files.all:
+            if place in taken or (start := self._identities.beginning(place)) is None:
+                continue
+            is_unseen = (
+                place.written >= last and start.is_record and not self._identities.is_cut_copy(place, self._generations)
+            )
+            if place == files.live or is_unseen:
+                self._generations = known(self._generations, begun(self._new_id(), start, place))
+                return Turn(more=True)
+        return Turn()
+
+    def _notice(self, files: Files, now: str) -> str:
+        """The same sentence as long as the same is the matter."""
+        if files.closed:
+            return f"{', '.join(files.closed)} may not be read: what OCIS wrote there is not known if it was unread"
+        silent = datetime.fromisoformat(now) - datetime.fromisoformat(self._heard)
+        if silent.total_seconds() < self._silent_after:
+            return ""
+        state = "is not there" if files.live is None else "gets nothing" if files.live.size else "is empty"
+        return (
+            f"{self._path} {state}, for {self._silent_after / 3600:g} hours by now: OCIS writes it only with the "
+            "environment OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
+        )
