@@ -39,7 +39,7 @@ def owner_of(record: Record, actor: str, tenants: Tenants, names: Names) -> Know
         if found := tenants.by_drive(space) or tenants.by_address(names(space)):
             return found
     for group in (record.group_id, record.grantee_group_id):
-        if group and (found := tenants.by_group(names(group))):
+        if group and (found := tenants.by_files_group(group) or tenants.by_group(names(group))):
             return found
     for user in (record.user_id, actor):
         if user and (found := tenants.by_address(names(user))):

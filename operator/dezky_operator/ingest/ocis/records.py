@@ -53,9 +53,18 @@ class Records:
             record = decode(text)
         except ValueError as error:
             return self._malformed(text, ext, recv, str(error))
-        name = action_of(record)
-        if name in self._left_out:
+        if action_of(record) in self._left_out:
             return None
+        return self._made(record, text, ext, recv, tenants)
+
+    def again(self, event: Event, tenants: Tenants) -> Event:
+        """An event of a line anew, with the names that are known by now; every other event as it is."""
+        if not event.action.startswith(f"{SOURCE}."):
+            return event
+        return self._made(decode(event.raw), event.raw, event.ext, event.recv, tenants)
+
+    def _made(self, record: Record, text: bytes, ext: str, recv: str, tenants: Tenants) -> Event:
+        name = action_of(record)
         told = ACTIONS.get(name, UNCOMMON).told(record)
         actor = actor_of(record, name)
         tenant = owner_of(record, actor, tenants, self._names)

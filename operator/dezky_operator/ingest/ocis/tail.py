@@ -25,12 +25,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from dezky_operator.ingest.ocis.follower import Follower
 from dezky_operator.ingest.ocis.generations import Identities
-from dezky_operator.ingest.ocis.owner import Names, unknown
+from dezky_operator.ingest.ocis.owner import unknown
+from dezky_operator.ingest.ocis.people import People
 from dezky_operator.ingest.ocis.records import Records
 from dezky_operator.ingest.ocis.told import Teller
 from dezky_operator.ingest.source import Look
@@ -38,6 +41,10 @@ from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.store.tables import CursorRow
 
 SILENT_AFTER = 6 * 3600.0
+
+
+async def _nothing() -> None:
+    """No log to make a cursor of."""
 
 
 class OcisTail:
@@ -50,7 +57,8 @@ class OcisTail:
         tenants: the tenants there are.
         token_key: of the hashes that stand in the place of tokens and of first lines; the same for ever.
         now: the time (canonical).
-        names: of users and groups by their ids in OCIS.
+        people: names of users and groups by their ids in OCIS; None: nobody can be asked.
+        lost: the cursor as far as the log tells it, for when the store has none.
         new_id: a fresh uuid.
         silent_after: seconds without a record after which a look has a notice.
     """
@@ -64,14 +72,16 @@ class OcisTail:
         tenants: Callable[[], Tenants],
         token_key: bytes,
         now: Callable[[], str],
-        names: Names = unknown,
+        people: People | None = None,
+        lost: Callable[[], Awaitable[CursorRow | None]] = _nothing,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         silent_after: float = SILENT_AFTER,
     ) -> None:
-        self._tenants = tenants
+        self._tenants, self._people, self._lost = tenants, people, lost
+        self._records = Records(src=src, allow=allow, token_key=token_key, names=people.name if people else unknown)
         self._follower = Follower(
             path,
-            teller=Teller(src, Records(src=src, allow=allow, token_key=token_key, names=names)),
+            teller=Teller(src, self._records),
             identities=Identities(token_key),
             now=now,
             new_id=new_id,
@@ -79,8 +89,18 @@ class OcisTail:
         )
 
     async def look(self, cursor: CursorRow | None) -> Look:
-        """Read on from ``cursor``; None: nothing was ever read. In a thread: a disk may be slow. Raises SourceError."""
-        return await asyncio.to_thread(self._follower.look, cursor, self._tenants())
+        """Read on from ``cursor``; None: nothing was ever read, or it was lost. Raises SourceError, StoreError."""
+        if cursor is None:
+            cursor = await self._lost()
+        tenants = self._tenants()
+        if self._people is not None:
+            await self._people.list_all()
+        # In a thread: a disk may be slow.
+        look = await asyncio.to_thread(self._follower.look, cursor, tenants)
+        if self._people is not None and await self._people.ask():
+            named = tuple(self._records.again(event, tenants) for event in look.events)
+            look = replace(look, events=named)
+        return look
 
     async def close(self) -> None:
         """Let go of the files."""
