@@ -62,6 +62,7 @@ class Kinds:
         return Unserved()
 
     def _ocis(self, source: AuditSource, path: Path, allow: frozenset[str] | None, way: Way) -> OcisTail:
+        people = People(self._clients.ocis, clock=monotonic)
         return OcisTail(
             path,
             src=source.name,
@@ -69,7 +70,8 @@ class Kinds:
             tenants=self._tenants,
             token_key=self._secret(),
             now=_now,
-            people=People(self._clients.ocis, clock=monotonic),
+            names=people,
+            ask=people.ask,
             lost=lambda: recovered(way.store, source.name, now=_now()),
             silent_after=float(source.spec.silent_after_seconds or SILENT_AFTER),
         )

@@ -7,7 +7,7 @@ of a removal comes when nobody can be asked any more. What was known before a re
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from dezky_operator.integrations.errors import IntegrationError
@@ -50,34 +50,27 @@ class People:
         self._listed = False
         self._ask_from = clock()
 
-    def name(self, key: str) -> str:
+    def __call__(self, key: str) -> str:
         """The name of a user or group; empty when it is not known, or not yet."""
         found = self._names.get(key)
         if found is None and key not in self._nobody and _ID.fullmatch(key):
             self._wanted[key] = None
         return found or ""
 
-    async def list_all(self) -> None:
-        """Learn everybody there is, once: whoever is removed later is known by then."""
-        if not self._listed:
-            await self._asked(self._list)
-
     async def ask(self) -> bool:
-        """Ask for those that were wanted and not known; whether a name is known now."""
+        """Ask for everybody at first, then for those that were wanted; whether more names are known now."""
         wanted, self._wanted = list(self._wanted)[:AT_ONCE], {}
+        if (self._listed and not wanted) or self._clock() < self._ask_from:
+            return False
         before = len(self._names)
-        if wanted:
-            await self._asked(lambda: self._ask_for(wanted))
-        return len(self._names) > before
-
-    async def _asked(self, work: Callable[[], Awaitable[None]]) -> None:
-        if self._clock() < self._ask_from:
-            return
         try:
-            await work()
+            if not self._listed:
+                await self._list()
+            await self._ask_for([key for key in wanted if key not in self._names])
         except IntegrationError:
             # Its client told it already, and the log must not wait for a system that is down.
             self._ask_from = self._clock() + PAUSE
+        return len(self._names) > before
 
     async def _list(self) -> None:
         users, groups = await self._directory.users(), await self._directory.groups()

@@ -32,8 +32,7 @@ from msgspec.structs import replace
 
 from dezky_operator.ingest.ocis.follower import Follower
 from dezky_operator.ingest.ocis.generations import Identities
-from dezky_operator.ingest.ocis.owner import unknown
-from dezky_operator.ingest.ocis.people import People
+from dezky_operator.ingest.ocis.owner import Names, unknown
 from dezky_operator.ingest.ocis.records import Records
 from dezky_operator.ingest.ocis.told import Teller
 from dezky_operator.ingest.source import Look
@@ -43,7 +42,12 @@ from dezky_operator.store.tables import CursorRow
 SILENT_AFTER = 6 * 3600.0
 
 
-async def _nothing() -> None:
+async def _no_names() -> bool:
+    """Nobody is asked."""
+    return False
+
+
+async def _no_cursor() -> None:
     """No log to make a cursor of."""
 
 
@@ -57,7 +61,8 @@ class OcisTail:
         tenants: the tenants there are.
         token_key: of the hashes that stand in the place of tokens and of first lines; the same for ever.
         now: the time (canonical).
-        people: names of users and groups by their ids in OCIS; None: nobody can be asked.
+        names: of users and groups by their ids in OCIS.
+        ask: finds out names that were missing, and says whether it found any.
         lost: the cursor as far as the log tells it, for when the store has none.
         new_id: a fresh uuid.
         silent_after: seconds without a record after which a look has a notice.
@@ -72,13 +77,14 @@ class OcisTail:
         tenants: Callable[[], Tenants],
         token_key: bytes,
         now: Callable[[], str],
-        people: People | None = None,
-        lost: Callable[[], Awaitable[CursorRow | None]] = _nothing,
+        names: Names = unknown,
+        ask: Callable[[], Awaitable[bool]] = _no_names,
+        lost: Callable[[], Awaitable[CursorRow | None]] = _no_cursor,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         silent_after: float = SILENT_AFTER,
     ) -> None:
-        self._tenants, self._people, self._lost = tenants, people, lost
-        self._records = Records(src=src, allow=allow, token_key=token_key, names=people.name if people else unknown)
+        self._tenants, self._ask, self._lost = tenants, ask, lost
+        self._records = Records(src=src, allow=allow, token_key=token_key, names=names)
         self._follower = Follower(
             path,
             teller=Teller(src, self._records),
@@ -93,14 +99,11 @@ class OcisTail:
         if cursor is None:
             cursor = await self._lost()
         tenants = self._tenants()
-        if self._people is not None:
-            await self._people.list_all()
         # In a thread: a disk may be slow.
         look = await asyncio.to_thread(self._follower.look, cursor, tenants)
-        if self._people is not None and await self._people.ask():
-            named = tuple(self._records.again(event, tenants) for event in look.events)
-            look = replace(look, events=named)
-        return look
+        if not await self._ask():
+            return look
+        return replace(look, events=tuple(self._records.again(event, tenants) for event in look.events))
 
     async def close(self) -> None:
         """Let go of the files."""
