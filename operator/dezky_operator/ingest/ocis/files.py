@@ -18,8 +18,6 @@ CHUNK = 1 << 20
 """Bytes that are hashed at once."""
 LONGEST_FIRST = 1 << 16
 """Bytes from which on the beginning of a file counts as its first line even without an end."""
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
-"""Rotated files that were packed are nothing to tail: packing has to wait for a rotation (`delaycompress`)."""
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for without the last
 
@@ -181,11 +179,7 @@ def _live(path: Path) -> Place | None:
 
 
 def _is_rotated(entry: os.DirEntry[str], name: str) -> bool:
-    return (
-        entry.name.startswith((f"{name}.", f"{name}-"))
-        and not entry.name.endswith(PACKED)
-        and entry.is_file(follow_symlinks=False)
-    )
+    return entry.name.startswith((f"{name}.", f"{name}-")) and entry.is_file(follow_symlinks=False)
 
 
 def _number(path: str) -> int:
