@@ -293,6 +293,17 @@ async def test_the_open_end_of_a_rotated_file_is_taken_as_it_is(ocis: Followed, 
     assert [event.raw for event in found if event.action == "ingest.malformed"] == [TWO[:50]]
 
 
+async def test_the_open_end_of_a_rotated_file_is_waited_for_once(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    append(path, TWO[:50])
+    old = rotate(path)
+    await ocis.look()
+    append(old, TWO[50:])
+    found = await ocis.drain()
+    assert (lines(found), actions(found)) == ([TWO], [])
+
+
 async def test_a_line_that_is_ended_after_it_was_taken_as_it_was_is_a_line_of_its_own(
     ocis: Followed, path: Path
 ) -> None:
@@ -332,6 +343,18 @@ async def test_a_file_of_a_generation_that_is_forgotten_is_not_read_again(ocis: 
     assert lines(await ocis.drain()) == [numbered(99)]
     await ocis.restart(ocis.cursor)
     assert await ocis.drain() == []
+
+
+async def test_files_of_one_and_the_same_time_are_never_read_twice(ocis: Followed, path: Path) -> None:
+    """As a backup leaves them that was put back."""
+    for number in range(KEPT + 4):
+        rotated = path.with_name(f"audit.log-{number:02}")
+        append(rotated, numbered(number))
+        os.utime(rotated, ns=(10**18, 10**18))
+    append(path, numbered(99))
+    found = lines(await ocis.drain())
+    assert len(found) == len(set(found)) > KEPT
+    assert found[-1] == numbered(99)
 
 
 # -- truncation -----------------------------------------------------------------------------------------
