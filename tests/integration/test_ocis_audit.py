@@ -21,7 +21,9 @@ from dezky_operator.audit.fates import Appended, Fate
 from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.sequencer import Sequencer
+from dezky_operator.ingest.ocis.directory import Directory
 from dezky_operator.ingest.ocis.generations import rebuilt
+from dezky_operator.ingest.ocis.owner import Names, unknown
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
@@ -29,14 +31,14 @@ from dezky_operator.store.interface import Reader, Rows
 from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CURSORS, LOG, CursorRow, LogRow
 from tests.drafts import ACME, ORIGIN, RECEIVED
-from tests.files import basic
+from tests.files import Given, basic, files
 from tests.sandbox.ocis.server import OcisStandIn
 from tests.sandbox.ocis.store import EDITOR, VIEWER
 
 GRAPH, BETA = "/graph/v1.0", "/graph/v1beta1"
 SPACE = "0b0f2a5e-7d0c-5f4e-9a51-3f2f1f1c0a11"
 SRC = "ocis-main"
-TENANTS = Tenants([KnownTenant(tenant_id=ACME, slug="acme", drives=(SPACE,))])
+TENANTS = Tenants([KnownTenant(tenant_id=ACME, slug="acme", domains=("acme.test",), drives=(SPACE,))])
 LINK_PASSWORD = "Long-Enough-1"
 
 
@@ -90,8 +92,10 @@ class Installation:
         return tail(self.path)
 
 
-def tail(path: Path, allow: set[str] | None = None) -> OcisTail:
-    return OcisTail(path, src=SRC, allow=allow, tenants=lambda: TENANTS, token_key=b"k" * 32, now=lambda: RECEIVED)
+def tail(path: Path, allow: set[str] | None = None, names: Names = unknown) -> OcisTail:
+    return OcisTail(
+        path, src=SRC, allow=allow, tenants=lambda: TENANTS, token_key=b"k" * 32, now=lambda: RECEIVED, names=names
+    )
 
 
 @pytest.fixture
@@ -220,6 +224,24 @@ async def test_reading_again_adds_nothing_after_a_restart_and_after_a_lost_curso
     assert set(fates) == {Fate.DUPLICATE}
     assert len(fates) == len(kept)
     assert await ocis.lines() == kept
+
+
+async def test_users_and_groups_find_their_tenant_by_name_also_when_they_are_gone(ocis: Installation) -> None:
+    """Their records hold ids only (C111)."""
+    async with files(ocis.server.url, Given(basic("admin", "admin-password"))) as reads:
+        directory = Directory(reads.client)
+        group = (await ocis.admin.post(f"{GRAPH}/groups", json={"displayName": "dezky-acme-users"})).json()["id"]
+        made = {"displayName": "Ann", "onPremisesSamAccountName": "ann@acme.test", "mail": "ann@acme.test"}
+        user = (await ocis.admin.post(f"{GRAPH}/users", json=made)).json()["id"]
+        await directory.refresh()
+        await ocis.admin.delete(f"{GRAPH}/groups/{group}")
+        await ocis.admin.delete(f"{GRAPH}/users/{user}")
+        await directory.refresh()
+    ocis.tail = tail(ocis.path, names=directory)
+    await ocis.collect()
+    found = {line.action: line.tenant for line in (await ocis.lines())[1:]}
+    assert set(found) == {f"ocis.{kind}_{what}" for kind in ("group", "user") for what in ("created", "deleted")}
+    assert set(found.values()) == {ACME}
 
 
 async def test_a_rotation_while_ocis_works_loses_nothing(ocis: Installation) -> None:

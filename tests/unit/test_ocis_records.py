@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dezky_operator.audit.event import Event, Outcome, check
 from dezky_operator.audit.times import TimeSource
 from dezky_operator.ingest.ocis.actions import ACTIONS, MUTATIONS
-from dezky_operator.ingest.ocis.records import Records
+from dezky_operator.ingest.ocis.records import Records, _time
 from dezky_operator.ingest.ocis.tokens import MARK, token_hash, without_tokens
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
 from tests.drafts import ACME, NORD, RECEIVED
@@ -162,6 +162,10 @@ def test_everybody_in_the_text_is_named_so_that_erasing_one_erases_it(action: st
     assert {person for person in (ALICE, BOB) if person.encode() in found.raw} <= named
 
 
+def test_whoever_is_invited_from_outside_can_be_erased_too() -> None:
+    assert "guest@other.test" in event(EVERY["science_mesh_invite_token_generated"]).people
+
+
 # -- when -----------------------------------------------------------------------------------------
 
 
@@ -183,6 +187,12 @@ def test_without_a_time_it_is_the_time_of_recording(action: str) -> None:
 )
 def test_a_time_that_is_none_is_the_time_of_recording(text: str) -> None:
     assert event(record("file_create", at=text)).time_source is TimeSource.REC
+
+
+def test_a_long_text_for_a_time_is_not_remembered() -> None:
+    remembered = _time.cache_info().currsize
+    event(record("file_create", at="8" * 100))
+    assert _time.cache_info().currsize == remembered
 
 
 def test_a_time_far_ahead_is_kept_as_it_is() -> None:
@@ -275,6 +285,11 @@ def test_a_name_that_looks_like_a_quota_is_none() -> None:
     name = "x', quota: '1', opaque: '"
     message = f"user '{ALICE}' updated space '{SPACE}'. name: '{name}', quota: '7', opaque: 'map[]' (storage: 's')"
     assert event(record("space_updated", message, SpaceID=SPACE, Name=name)).data == {"quota": 7}
+
+
+def test_a_quota_beyond_what_a_line_holds_stays_in_the_text() -> None:
+    message = f"user '{ALICE}' updated space '{SPACE}'. name: '', quota: '{2**64 - 1}', opaque: 'map[]'"
+    assert event(record("space_updated", message, SpaceID=SPACE)).data == {}
 
 
 def test_a_link_says_how_it_is_guarded() -> None:

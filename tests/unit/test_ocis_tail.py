@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dezky_operator.ingest.ocis.files import look_around, opened
 from dezky_operator.ingest.ocis.generations import KEPT
 from dezky_operator.ingest.ocis.reading import HEAD, LINES, LONGEST_LINE
 from dezky_operator.ingest.source import SourceError
@@ -291,6 +293,32 @@ async def test_the_open_end_of_a_rotated_file_is_taken_as_it_is(ocis: Followed, 
     assert [event.raw for event in found if event.action == "ingest.malformed"] == [TWO[:50]]
 
 
+async def test_the_open_end_of_a_rotated_file_is_waited_for_once(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    append(path, TWO[:50])
+    old = rotate(path)
+    await ocis.look()
+    append(old, TWO[50:])
+    found = await ocis.drain()
+    assert (lines(found), actions(found)) == ([TWO], [])
+
+
+async def test_a_line_that_is_ended_after_it_was_taken_as_it_was_is_a_line_of_its_own(
+    ocis: Followed, path: Path
+) -> None:
+    """The process ended before the cursor was stored, and meanwhile the rest of the line came."""
+    append(path, ONE)
+    await ocis.drain()
+    append(path, TWO[:50])
+    old = rotate(path)
+    before = ocis.cursor
+    assert actions(await ocis.drain()) == ["ingest.malformed"]
+    append(old, TWO[50:])
+    await ocis.restart(before)
+    assert lines(await ocis.drain()) == [TWO]
+
+
 async def test_packed_files_and_files_of_others_are_let_alone(ocis: Followed, path: Path) -> None:
     append(path, ONE)
     await ocis.drain()
@@ -315,6 +343,18 @@ async def test_a_file_of_a_generation_that_is_forgotten_is_not_read_again(ocis: 
     assert lines(await ocis.drain()) == [numbered(99)]
     await ocis.restart(ocis.cursor)
     assert await ocis.drain() == []
+
+
+async def test_files_of_one_and_the_same_time_are_never_read_twice(ocis: Followed, path: Path) -> None:
+    """As a backup leaves them that was put back."""
+    for number in range(KEPT + 4):
+        rotated = path.with_name(f"audit.log-{number:02}")
+        append(rotated, numbered(number))
+        os.utime(rotated, ns=(10**18, 10**18))
+    append(path, numbered(99))
+    found = lines(await ocis.drain())
+    assert len(found) == len(set(found)) > KEPT
+    assert found[-1] == numbered(99)
 
 
 # -- truncation -----------------------------------------------------------------------------------------
@@ -343,7 +383,7 @@ async def test_a_truncation_while_nobody_looked_is_told(ocis: Followed, path: Pa
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-@pytest.mark.parametrize("after", [[TWO, ONE], [ONE, THREE], [TWO, THREE, FOUR], [TWO, THREE, FOUR, ONE]])
+@pytest.mark.parametrize("after", [[TWO, ONE], [ONE, THREE], [ONE, THREE, FOUR], [TWO, THREE, FOUR]])
 async def test_a_file_written_anew_in_the_same_inode_is_another_one(
     ocis: Followed, path: Path, after: list[bytes], *, is_running: bool
 ) -> None:
@@ -455,6 +495,51 @@ async def test_equal_files_of_a_lost_cursor_are_told_apart_by_their_order(ocis: 
     assert await ocis.drain() == []
 
 
+async def test_of_equal_beginnings_the_newest_file_belongs_to_the_newest_generation(ocis: Followed, path: Path) -> None:
+    append(path, ONE, TWO, THREE)
+    await ocis.drain()
+    rotate(path)
+    append(path, ONE)
+    await ocis.drain()
+    append(path, FOUR)
+    await ocis.restart_without_cursor()
+    assert lines(await ocis.drain()) == [FOUR]
+
+
+async def test_a_file_is_never_two_generations(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    old = rotate(path)
+    append(path, ONE, TWO)
+    await ocis.drain()
+    old.unlink()
+    await ocis.restart_without_cursor()
+    assert await ocis.drain() == []
+
+
+async def test_an_unseen_file_that_begins_like_another_is_read_when_it_is_longer(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    rotate(path)
+    append(path, ONE, TWO)
+    rotate(path)
+    append(path, THREE)
+    assert lines(await ocis.drain()) == [ONE, TWO, THREE]
+
+
+async def test_an_unseen_file_that_begins_like_a_longer_one_is_taken_for_a_copy_of_it(
+    ocis: Followed, path: Path
+) -> None:
+    """The other limit: it is rotated between two looks, and its first record is equal to that of another file."""
+    append(path, ONE, TWO)
+    await ocis.drain()
+    rotate(path)
+    append(path, ONE)
+    rotate(path)
+    append(path, THREE)
+    assert lines(await ocis.drain()) == [THREE]
+
+
 async def test_an_equal_file_that_nobody_saw_is_lost_with_the_cursor(ocis: Followed, path: Path) -> None:
     """The limit that is left: without the cursor the new file is taken for the one that begins like it."""
     append(path, ONE)
@@ -494,6 +579,37 @@ async def test_a_link_out_of_the_directory_is_not_followed(ocis: Followed, path:
     path.with_name("audit.log.1").symlink_to(secret)
     path.unlink()
     assert await ocis.drain() == []
+
+
+def test_a_link_that_came_in_between_is_not_opened(path: Path, tmp_path: Path) -> None:
+    append(path, ONE)
+    place = look_around(path).live
+    assert place is not None
+    other = tmp_path / "other"
+    path.rename(other)
+    path.symlink_to(other)
+    with pytest.raises(SourceError):
+        opened(place)
+
+
+def test_a_file_that_was_exchanged_in_between_is_not_opened(path: Path) -> None:
+    append(path, ONE)
+    place = look_around(path).live
+    assert place is not None
+    rotate(path)
+    append(path, TWO)
+    assert opened(place) is None
+    path.unlink()
+    assert opened(place) is None
+
+
+def test_the_file_a_link_leads_to_is_the_live_one_only(path: Path) -> None:
+    target = path.with_name("audit.log-today")
+    append(target, ONE)
+    path.symlink_to(target)
+    files = look_around(path)
+    assert files.live is not None
+    assert (files.live.inode, files.rotated) == (target.stat().st_ino, [])
 
 
 async def test_a_link_to_itself_is_no_file(ocis: Followed, path: Path) -> None:
@@ -649,7 +765,32 @@ async def test_a_silent_file_is_told_with_what_is_usually_missing(
 # -- one at a time -----------------------------------------------------------------------------------------------
 
 
-async def test_a_look_that_was_cancelled_does_not_disturb_the_next_one(ocis: Followed, path: Path) -> None:
+async def test_a_look_that_was_cancelled_is_over_before_the_next_one_begins(path: Path) -> None:
+    """It goes on in its thread. Whether another one comes in is waited for a moment, since it must not."""
+    second, inside, most = threading.Event(), 0, 0
+
+    def name(_: str) -> str:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        if inside > 1:
+            second.set()
+        second.wait(0.2)
+        inside -= 1
+        return ""
+
+    followed = Followed(path, names=name)
+    append(path, ONE)
+    await followed.look()
+    first = asyncio.create_task(followed.tail.look(followed.cursor))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert lines(await followed.drain()) == [ONE]
+    assert most == 1
+    await followed.tail.close()
+
+
+async def test_looks_that_were_cancelled_lose_nothing(ocis: Followed, path: Path) -> None:
     append(path, *map(numbered, range(500)))
     for _ in range(20):
         look = asyncio.create_task(ocis.tail.look(ocis.cursor))

@@ -18,8 +18,6 @@ CHUNK = 1 << 20
 """Bytes that are hashed at once."""
 LONGEST_FIRST = 1 << 16
 """Bytes from which on the beginning of a file counts as its first line even without an end."""
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
-"""Rotated files that were packed are nothing to tail: packing has to wait for a rotation (`delaycompress`)."""
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for without the last
 
@@ -142,9 +140,7 @@ def look_around(path: Path) -> Files:
     live = _live(path)
     try:
         with os.scandir(path.parent) as entries:
-            found = [entry for entry in entries if _is_rotated(entry, path.name)]
-            open_to_us = {entry.path: os.access(entry.path, os.R_OK, effective_ids=True) for entry in found}
-            places = [_place(entry.path, entry.stat(follow_symlinks=False)) for entry in found]
+            places = [place for entry in entries if (place := _rotated(entry, path.name)) is not None]
     except FileNotFoundError:
         raise SourceError(
             "NoDirectory", f"{path.parent} is not there: mount the volume that OCIS writes its audit file to"
@@ -152,9 +148,10 @@ def look_around(path: Path) -> Files:
     except OSError as error:
         raise unreadable(str(path.parent), error) from None
     places.sort(key=lambda place: (place.written, -_number(place.path)))
+    closed = [place for place in places if not os.access(place.path, os.R_OK, effective_ids=True)]
     return Files(
-        rotated=[place for place in places if open_to_us[place.path] and (live is None or place.file != live.file)],
-        closed=sorted(Path(place.path).name for place in places if not open_to_us[place.path]),
+        rotated=[place for place in places if place not in closed and (live is None or place.file != live.file)],
+        closed=sorted(Path(place.path).name for place in closed),
         live=live,
     )
 
@@ -180,12 +177,13 @@ def _live(path: Path) -> Place | None:
     return _place(str(target), found)
 
 
-def _is_rotated(entry: os.DirEntry[str], name: str) -> bool:
-    return (
-        entry.name.startswith((f"{name}.", f"{name}-"))
-        and not entry.name.endswith(PACKED)
-        and entry.is_file(follow_symlinks=False)
-    )
+def _rotated(entry: os.DirEntry[str], name: str) -> Place | None:
+    if not entry.name.startswith((f"{name}.", f"{name}-")) or not entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        return _place(entry.path, entry.stat(follow_symlinks=False))
+    except FileNotFoundError:  # a rotation is going on
+        return None
 
 
 def _number(path: str) -> int:

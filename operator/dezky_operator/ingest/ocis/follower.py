@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
-from dezky_operator.ingest.ocis.generations import Identities, begun, known
+from dezky_operator.ingest.ocis.generations import KEPT, Beginning, Identities, begun, known
 from dezky_operator.ingest.ocis.reading import Reading, RewoundError
 from dezky_operator.ingest.ocis.told import Teller, Turn
 from dezky_operator.ingest.source import Look
@@ -175,17 +175,22 @@ class Follower:
 
     def _begin(self, files: Files, taken: set[Place]) -> Turn:
         """A new generation, put into the cursor before anything is read of it."""
-        last = max((generation.written for generation in self._generations), default=0)
         for place in files.all:
             if place in taken or (start := self._identities.beginning(place)) is None:
                 continue
-            is_unseen = (
-                place.written >= last and start.is_record and not self._identities.is_cut_copy(place, self._generations)
-            )
-            if place == files.live or is_unseen:
+            if place == files.live or self._is_unseen(place, start):
                 self._generations = known(self._generations, begun(self._new_id(), start, place))
                 return Turn(more=True)
         return Turn()
+
+    def _is_unseen(self, place: Place, start: Beginning) -> bool:
+        """Whether a rotated file that no generation is came after all of them, and is OCIS's.
+
+        One that is as old as the newest may be forgotten already, once generations are.
+        """
+        last = max((generation.written for generation in self._generations), default=0)
+        is_after = place.written > last or (place.written == last and len(self._generations) < KEPT)
+        return is_after and start.is_record and not self._identities.is_cut_copy(place, self._generations)
 
     def _notice(self, files: Files, now: str) -> str:
         """The same sentence as long as the same is the matter."""
