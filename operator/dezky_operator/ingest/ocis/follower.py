@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
+from dezky_operator.ingest.ocis.files import Digest, Files, OpenFile, Place, look_around, opened, unreadable
 from dezky_operator.ingest.ocis.generations import KEPT, Beginning, Identities, begun, known
 from dezky_operator.ingest.ocis.reading import Reading, RewoundError
 from dezky_operator.ingest.ocis.told import Teller, Turn
@@ -86,10 +86,21 @@ class Follower:
         self._idle.clear()
 
     def _resume(self, generations: tuple[Generation, ...]) -> None:
-        """Go on where the cursor says: another one than was handed out last means that that one was not stored."""
-        if generations != self._generations:
-            self._close_all()
-            self._generations = generations
+        """Go on where the cursor says: another one than was handed out last means that that one was not stored.
+
+        Open files stay open, as one of them may be deleted by now.
+        """
+        if generations == self._generations:
+            return
+        held, self._readings = self._readings, {}
+        self._idle.clear()
+        self._generations = generations
+        for generation in generations:
+            reading = held.get(generation.uuid)
+            if reading and (digest := _verified(reading.file, generation)):
+                self._readings[generation.uuid] = Reading(generation, held.pop(generation.uuid).file, digest)
+        for reading in held.values():
+            reading.file.close()
 
     def _turn(self, files: Files, recv: str, tenants: Tenants) -> Turn:
         places = self._places(files)
@@ -128,8 +139,8 @@ class Follower:
         file = opened(place)
         if file is None:
             return None
-        digest = file.hashed(generation.length)
-        if digest is None or digest.digest() != generation.prefix_sha256:
+        digest = _verified(file, generation)
+        if digest is None:
             self._identities.refute(place, generation)
             file.close()
             return None
@@ -204,3 +215,9 @@ class Follower:
             f"{self._path} {state}, for {self._silent_after / 3600:g} hours by now: OCIS writes it only with the "
             "environment OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
         )
+
+
+def _verified(file: OpenFile, generation: Generation) -> Digest | None:
+    """The hash of what was read of a generation, if the file still begins with it."""
+    digest = file.hashed(generation.length)
+    return digest if digest and digest.digest() == generation.prefix_sha256 else None
