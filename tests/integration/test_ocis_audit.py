@@ -21,9 +21,9 @@ from dezky_operator.audit.fates import Appended, Fate
 from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.sequencer import Sequencer
-from dezky_operator.ingest.ocis.directory import Directory
 from dezky_operator.ingest.ocis.generations import rebuilt
 from dezky_operator.ingest.ocis.owner import Names, unknown
+from dezky_operator.ingest.ocis.people import People
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
@@ -229,15 +229,14 @@ async def test_reading_again_adds_nothing_after_a_restart_and_after_a_lost_curso
 async def test_users_and_groups_find_their_tenant_by_name_also_when_they_are_gone(ocis: Installation) -> None:
     """Their records hold ids only (C111)."""
     async with files(ocis.server.url, Given(basic("admin", "admin-password"))) as reads:
-        directory = Directory(reads.client)
+        people = People(reads.client, clock=lambda: 0.0)
         group = (await ocis.admin.post(f"{GRAPH}/groups", json={"displayName": "dezky-acme-users"})).json()["id"]
         made = {"displayName": "Ann", "onPremisesSamAccountName": "ann@acme.test", "mail": "ann@acme.test"}
         user = (await ocis.admin.post(f"{GRAPH}/users", json=made)).json()["id"]
-        await directory.refresh()
+        await people.ask()
         await ocis.admin.delete(f"{GRAPH}/groups/{group}")
         await ocis.admin.delete(f"{GRAPH}/users/{user}")
-        await directory.refresh()
-    ocis.tail = tail(ocis.path, names=directory)
+    ocis.tail = tail(ocis.path, names=people)
     await ocis.collect()
     found = {line.action: line.tenant for line in (await ocis.lines())[1:]}
     assert set(found) == {f"ocis.{kind}_{what}" for kind in ("group", "user") for what in ("created", "deleted")}
