@@ -743,8 +743,9 @@ async def test_the_token_at_the_cut_of_a_long_line_goes_too(ocis: Followed, path
 
 @pytest.mark.parametrize(("content", "state"), [(None, "is not there"), (b"", "is empty"), (ONE, "gets nothing")])
 async def test_a_silent_file_is_told_with_what_is_usually_missing(
-    ocis: Followed, path: Path, content: bytes | None, state: str
+    path: Path, content: bytes | None, state: str
 ) -> None:
+    ocis = Followed(path, silent_after=6 * 3600.0)
     if content is not None:
         path.write_bytes(content)
     await ocis.drain()
@@ -760,6 +761,18 @@ async def test_a_silent_file_is_told_with_what_is_usually_missing(
     append(path, TWO)
     await ocis.drain()
     assert (await ocis.look()).notice == ""
+    await ocis.tail.close()
+
+
+@pytest.mark.parametrize(("content", "is_told"), [(None, True), (b"", True), (ONE, False)])
+async def test_where_nobody_said_how_long_it_may_be_silent_only_a_file_without_records_is_told(
+    ocis: Followed, path: Path, content: bytes | None, *, is_told: bool
+) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    await ocis.drain()
+    ocis.time = "2026-11-25T04:00:00.000000Z"
+    assert bool((await ocis.look()).notice) == is_told
 
 
 # -- one at a time -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dezky_operator.crd.auditsource import AuditSource
 from dezky_operator.ingest.authentik.poll import AuthentikPoll
 from dezky_operator.ingest.ocis.people import People
 from dezky_operator.ingest.ocis.recovery import recovered
-from dezky_operator.ingest.ocis.tail import SILENT_AFTER, OcisTail
+from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.source import Look, Source, SourceError
 from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.integrations.authentik.bootstrap import OPERATOR
@@ -73,7 +73,7 @@ class Kinds:
             names=people,
             ask=people.ask,
             lost=lambda: recovered(way.store, source.name, now=_now()),
-            silent_after=float(source.spec.silent_after_seconds or SILENT_AFTER),
+            silent_after=source.spec.silent_after_seconds,
         )
 
     def _authentik(self, source: AuditSource) -> AuthentikClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from math import inf
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,6 +21,9 @@ from dezky_operator.store.tables import CursorRow, Generation
 POLLS = 2
 """Looks in which nothing may come from a file that is no longer the live one, before its open end is taken as it is."""
 
+EMPTY_AFTER = 6 * 3600.0
+"""Seconds after which it is told that nothing was ever written, where nobody said how many."""
+
 
 class Follower:
     """The state between two looks: open files, and what the last cursor said."""
@@ -32,14 +36,15 @@ class Follower:
         identities: Identities,
         now: Callable[[], str],
         new_id: Callable[[], str],
-        silent_after: float,
+        silent_after: float | None,
     ) -> None:
         self._path = path
         self._teller = teller
         self._identities = identities
         self._now = now
         self._new_id = new_id
-        self._silent_after = silent_after
+        self._empty_after = silent_after or EMPTY_AFTER
+        self._silent_after = silent_after or inf
         self._heard = now()
         # A look that was cancelled goes on in its thread; the next one waits for it.
         self._one_at_a_time = threading.Lock()
@@ -208,11 +213,14 @@ class Follower:
         if files.closed:
             return f"{', '.join(files.closed)} may not be read: what OCIS wrote there is not known if it was unread"
         silent = datetime.fromisoformat(now) - datetime.fromisoformat(self._heard)
-        if silent.total_seconds() < self._silent_after:
+        # Nights are quiet: a file that has records is told of only where somebody said how long that may be.
+        is_used = files.live is not None and files.live.size > 0
+        limit = self._silent_after if is_used else self._empty_after
+        if silent.total_seconds() < limit:
             return ""
-        state = "is not there" if files.live is None else "gets nothing" if files.live.size else "is empty"
+        state = "gets nothing" if is_used else "is not there" if files.live is None else "is empty"
         return (
-            f"{self._path} {state}, for {self._silent_after / 3600:g} hours by now: OCIS writes it only with the "
+            f"{self._path} {state}, for {limit / 3600:g} hours by now: OCIS writes it only with the "
             "environment OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
         )
 

@@ -39,8 +39,6 @@ from dezky_operator.ingest.source import Look
 from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.store.tables import CursorRow
 
-SILENT_AFTER = 6 * 3600.0
-
 
 async def _no_names() -> bool:
     """Nobody is asked."""
@@ -65,7 +63,8 @@ class OcisTail:
         ask: finds out names that were missing, and says whether it found any.
         lost: the cursor as far as the log tells it, for when the store has none.
         new_id: a fresh uuid.
-        silent_after: seconds without a record after which a look has a notice.
+        silent_after: seconds without a record after which a look has a notice; None: a file without any has one
+            after some hours, one with records has none.
     """
 
     def __init__(  # noqa: PLR0913 - all it touches comes from outside
@@ -81,7 +80,7 @@ class OcisTail:
         ask: Callable[[], Awaitable[bool]] = _no_names,
         lost: Callable[[], Awaitable[CursorRow | None]] = _no_cursor,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
-        silent_after: float = SILENT_AFTER,
+        silent_after: float | None = None,
     ) -> None:
         self._tenants, self._ask, self._lost = tenants, ask, lost
         self._records = Records(src=src, allow=allow, token_key=token_key, names=names)
