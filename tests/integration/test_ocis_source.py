@@ -15,13 +15,13 @@ from dezky_operator.audit.line import Line
 from dezky_operator.audit.log import AuditLog
 from dezky_operator.ingest.ocis.recovery import AT_ONCE, recovered
 from dezky_operator.ingest.ocis.tail import OcisTail
-from dezky_operator.ingest.ocis.told import OPENED
+from dezky_operator.ingest.ocis.told import OPENED, REWOUND
 from dezky_operator.ingest.rounds import Pace, Round
 from dezky_operator.ingest.tally import Tally
 from dezky_operator.ingest.tenants import Tenants
-from dezky_operator.store.interface import Rows, Span, UnavailableError
+from dezky_operator.store.interface import Reader, Rows, Span, UnavailableError
 from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.store.tables import CURSORS
+from dezky_operator.store.tables import CURSORS, CursorRow
 from tests.audit.events import counting
 from tests.drafts import RECEIVED
 from tests.logs import Clock, lines_of, sequencer
@@ -73,6 +73,14 @@ class Scene:
             jitter=lambda: 0.5,
         )
 
+    async def cursor(self) -> CursorRow:
+        async def work(rows: Reader) -> CursorRow | None:
+            return await rows.get(CURSORS, SRC)
+
+        found = await self.store.read(work)
+        assert found is not None
+        return found
+
     async def lose_the_cursor(self) -> None:
         async def work(rows: Rows) -> None:
             await rows.delete(CURSORS, Span(), limit=10)
@@ -117,7 +125,11 @@ async def test_a_cursor_that_is_lost_is_made_of_the_log_by_the_next_process(scen
     append(scene.path, THREE)
     await drain(await scene.started())
     kept = await scene.lines()
+    stored = await scene.cursor()
     await scene.lose_the_cursor()
+    made = await recovered(scene.store, SRC, now=RECEIVED)
+    assert made is not None
+    assert [one.uuid for one in made.generations] == [one.uuid for one in stored.generations]
     append(scene.path, FOUR)
     await drain(await scene.started())
     lines = await scene.lines()
@@ -163,3 +175,23 @@ async def test_a_file_that_is_deleted_while_the_log_takes_nothing_is_read_when_i
     scene.is_away = False
     await drain(reading)
     assert await scene.records() == [0, len(ONE), len(ONE + TWO), 0]
+
+
+async def test_a_file_written_anew_while_the_log_takes_nothing_is_another_one(scene: Scene) -> None:
+    append(scene.path, ONE)
+    reading = await scene.started()
+    await drain(reading)
+    append(scene.path, TWO)
+    scene.is_away = True
+    await reading.once()
+    with scene.path.open("r+b") as file:
+        file.write(THREE + FOUR + THREE)
+    await reading.once()
+    scene.is_away = False
+    await drain(reading)
+    assert [line.action for line in await scene.lines() if line.action.startswith("ingest.")] == [
+        OPENED,
+        REWOUND,
+        OPENED,
+    ]
+    assert await scene.records() == [0, 0, len(THREE), len(THREE + FOUR)]

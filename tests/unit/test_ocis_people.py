@@ -13,7 +13,7 @@ from dezky_operator.ingest.tenants import KnownTenant, Tenants
 from dezky_operator.integrations.errors import Unreachable
 from dezky_operator.integrations.ocis.model import Group, User
 from dezky_operator.integrations.steps import System
-from tests.drafts import ACME
+from tests.drafts import ACME, NORD
 from tests.ocis_lines import ALICE, BOB, EVERY, GROUP
 from tests.tails import Followed
 
@@ -141,22 +141,27 @@ async def test_while_ocis_is_down_nothing_waits_and_it_is_left_alone_for_a_while
 
 @pytest.fixture
 async def followed(tmp_path: Path, scene: Scene) -> AsyncIterator[Followed]:
-    known = Tenants([KnownTenant(tenant_id=ACME, slug="acme", domains=("acme.test",))])
+    known = Tenants(
+        [
+            KnownTenant(tenant_id=ACME, slug="acme", domains=("acme.test",)),
+            KnownTenant(tenant_id=NORD, slug="nord", domains=("nord.test",)),
+        ]
+    )
     found = Followed(tmp_path / "audit.log", names=scene.people, ask=scene.people.ask, tenants=lambda: known)
     yield found
     await found.tail.close()
 
 
 async def test_a_record_of_somebody_new_has_a_tenant_at_once(followed: Followed, scene: Scene) -> None:
-    scene.graph.users_by_id[BOB] = "bob@acme.test"
+    scene.graph.users_by_id[BOB] = "bob@nord.test"
     followed.path.write_bytes(EVERY["user_created"] + b"\n" + EVERY["file_shared"] + b"\n")
     created, shared = (await followed.drain())[1:]
-    assert (created.tenant, shared.tenant) == (ACME, ACME)
+    assert (created.tenant, shared.tenant) == (NORD, ACME)
     assert shared.values["actor.email"] == "alice@acme.test"
 
 
 async def test_names_that_come_late_change_nothing_else_of_an_event(followed: Followed, scene: Scene) -> None:
-    scene.graph.users_by_id[BOB] = "bob@acme.test"
+    scene.graph.users_by_id[BOB] = "bob@nord.test"
     every = [line + b"\n" for line in EVERY.values()]
     followed.path.write_bytes(b"".join([*every, b"no record\n"]))
     late = await followed.drain()

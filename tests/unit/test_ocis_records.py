@@ -232,6 +232,14 @@ def test_without_a_space_it_is_the_group_s_then_the_user_s_then_the_actor_s(acti
     assert event(EVERY[action], known=True).tenant == tenant
 
 
+def test_the_group_s_id_is_enough_where_the_operator_made_the_group() -> None:
+    known = Tenants([KnownTenant(tenant_id=NORD, slug="nord", files_group=GROUP)])
+    records = Records(src="ocis-main", allow=None, token_key=KEY)
+    found = records.event(EVERY["group_deleted"], ext="g:0", recv=RECEIVED, tenants=known)
+    assert found is not None
+    assert found.tenant == NORD
+
+
 def test_a_space_of_somebody_s_own_belongs_to_that_person_s_tenant() -> None:
     line = record("file_create", f"user '{ALICE}' created file 'x'", FileID=f"{STORAGE}${BOB}!{NODE}")
     assert event(line, known=True).tenant == NORD
