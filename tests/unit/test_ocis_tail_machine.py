@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dezky_operator.audit.event import Event
-from dezky_operator.ingest.ocis.generations import rebuilt
+from dezky_operator.ingest.ocis.recovery import rebuilt
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
 from dezky_operator.ingest.source import Look
