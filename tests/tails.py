@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dezky_operator.audit.event import Event
-from dezky_operator.ingest.ocis.generations import rebuilt
+from dezky_operator.ingest.ocis.recovery import rebuilt
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
 from dezky_operator.ingest.source import Look

@@ -21,9 +21,9 @@ from dezky_operator.audit.fates import Appended, Fate
 from dezky_operator.audit.keyring import KeyRing
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.sequencer import Sequencer
-from dezky_operator.ingest.ocis.generations import rebuilt
 from dezky_operator.ingest.ocis.owner import Names, unknown
 from dezky_operator.ingest.ocis.people import People
+from dezky_operator.ingest.ocis.recovery import recovered
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
@@ -215,9 +215,10 @@ async def test_reading_again_adds_nothing_after_a_restart_and_after_a_lost_curso
     await ocis.tail.close()
     ocis.tail = ocis.opened()
     assert await ocis.collect() == []
-    lost = rebuilt(SRC, [(line.ext, line.data) for line in kept if line.action == OPENED], heartbeat=RECEIVED)
-    assert lost is not None
-    await ocis.keep(lost)
+    assert await recovered(ocis.store, "ocis-other", heartbeat=RECEIVED) is None
+    found = await recovered(ocis.store, SRC, heartbeat=RECEIVED)
+    assert found is not None
+    await ocis.keep(found)
     await ocis.tail.close()
     ocis.tail = ocis.opened()
     fates = [placed.fate for appended in await ocis.collect() for placed in appended.placed]

@@ -13,7 +13,7 @@ from dezky_operator.audit.fates import Appended
 from dezky_operator.audit.keystore import KeyStore
 from dezky_operator.audit.line import Line
 from dezky_operator.audit.log import AuditLog
-from dezky_operator.ingest.ocis.recovery import AT_ONCE, recovered
+from dezky_operator.ingest.ocis.recovery import recovered
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED, REWOUND
 from dezky_operator.ingest.rounds import Pace, Round
@@ -57,7 +57,7 @@ class Scene:
             tenants=Tenants,
             token_key=b"k" * 32,
             now=lambda: RECEIVED,
-            lost=lambda: recovered(self.store, SRC, now=RECEIVED),
+            lost=lambda: recovered(self.store, SRC, heartbeat=RECEIVED),
         )
         self.opened.append(tail)
         tally = Tally(self.store, SRC)
@@ -127,7 +127,7 @@ async def test_a_cursor_that_is_lost_is_made_of_the_log_by_the_next_process(scen
     kept = await scene.lines()
     stored = await scene.cursor()
     await scene.lose_the_cursor()
-    made = await recovered(scene.store, SRC, now=RECEIVED)
+    made = await recovered(scene.store, SRC, heartbeat=RECEIVED)
     assert made is not None
     assert [one.uuid for one in made.generations] == [one.uuid for one in stored.generations]
     append(scene.path, FOUR)
@@ -153,7 +153,7 @@ async def test_files_of_other_sources_are_not_taken_for_its_own(scene: Scene) ->
                 recv=RECEIVED,
                 data={"first_bytes": 1, "first_hmac": "00"},
             )
-            for number in range(AT_ONCE + 1)
+            for number in range(3)
         ]
     )
     await drain(await scene.started())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import shutil
 import threading
@@ -14,14 +15,17 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from dezky_operator.ingest.ocis.files import look_around, opened
-from dezky_operator.ingest.ocis.generations import KEPT
+from dezky_operator.ingest.ocis.generations import KEPT, Identities
 from dezky_operator.ingest.ocis.reading import HEAD, LINES, LONGEST_LINE
 from dezky_operator.ingest.source import SourceError
+from dezky_operator.store.tables import Generation
 from tests.ocis_lines import ALICE, EVERY, LINK_CREATED, TOKEN, numbered
 from tests.tails import Followed, actions, lines
 
+GENERATION = Generation("g", 0, b"", 0, b"", inode=0, written=0, ended=False)
 ONE, TWO, THREE, FOUR = map(numbered, range(1, 5))
 
 
@@ -357,6 +361,19 @@ async def test_files_of_one_and_the_same_time_are_never_read_twice(ocis: Followe
     assert found[-1] == numbered(99)
 
 
+async def test_a_lost_cursor_knows_more_files_than_a_cursor_keeps(ocis: Followed, path: Path) -> None:
+    for number in range(KEPT + 4):
+        append(path, numbered(number))
+        await ocis.drain()
+        path.rename(path.with_name(f"audit.log-{number:02}"))
+    await ocis.restart_without_cursor()
+    assert await ocis.drain() == []
+    append(path, numbered(99))
+    assert lines(await ocis.drain()) == [numbered(99)]
+    assert ocis.cursor is not None
+    assert len(ocis.cursor.generations) == KEPT
+
+
 # -- truncation -----------------------------------------------------------------------------------------
 
 
@@ -428,6 +445,21 @@ async def test_a_truncation_is_told_again_until_it_is_stored(ocis: Followed, pat
     assert ocis.offered == offered
 
 
+async def test_a_file_that_was_put_back_and_truncated_again_is_told_twice(ocis: Followed, path: Path) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    backup = path.with_name("backup")
+    shutil.copyfile(path, backup)
+    os.truncate(path, 0)
+    await ocis.drain()
+    backup.rename(path)
+    append(path, TWO)
+    assert lines(await ocis.drain()) == [TWO]
+    os.truncate(path, 0)
+    found = await ocis.drain()
+    assert [event.data["old_length"] for event in found] == [len(ONE + TWO)]
+
+
 @pytest.mark.parametrize("is_running", [True, False])
 async def test_what_was_unread_at_a_copytruncate_is_read_in_the_copy(
     ocis: Followed, path: Path, *, is_running: bool
@@ -462,6 +494,17 @@ async def test_a_copy_of_the_live_file_is_not_read(ocis: Followed, path: Path) -
     append(path, THREE)
     await ocis.restart(ocis.cursor)
     assert lines(await ocis.drain()) == [THREE]
+
+
+def test_what_was_found_out_about_a_file_is_forgotten_when_it_changes(path: Path) -> None:
+    identities = Identities(b"k" * 32)
+    for number in range(20):
+        append(path, numbered(number))
+        place = look_around(path).live
+        assert place is not None
+        generation = replace(GENERATION, length=len(ONE), first_hmac=hmac.digest(b"k" * 32, numbered(0), "sha256"))
+        identities.match([generation], [place])
+    assert len(identities._beginnings) == len(identities._prefixes) == 1
 
 
 # -- equal files ------------------------------------------------------------------------------------------

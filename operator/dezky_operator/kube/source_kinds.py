@@ -72,7 +72,7 @@ class Kinds:
             now=_now,
             names=people,
             ask=people.ask,
-            lost=lambda: recovered(way.store, source.name, now=_now()),
+            lost=lambda: recovered(way.store, source.name, heartbeat=_now()),
             silent_after=source.spec.silent_after_seconds,
         )
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dezky_operator.audit.event import Datum
 from dezky_operator.ingest.ocis.files import Place, opened
 from dezky_operator.ingest.ocis.schema import decode
-from dezky_operator.store.tables import CursorRow, Generation
+from dezky_operator.store.tables import Generation
 
 KEPT = 16
 """Generations that a cursor remembers. A file that was rotated more often than that is not looked at again."""
@@ -119,35 +118,6 @@ class Identities:
         there = set(places)
         self._beginnings = {place: start for place, start in self._beginnings.items() if place in there}
         self._prefixes = {key: prefix for key, prefix in self._prefixes.items() if key[0] in there}
-
-
-def rebuilt(src: str, openings: Iterable[tuple[str, Mapping[str, Datum]]], *, heartbeat: str) -> CursorRow | None:
-    """A cursor that was lost, made of what the log holds; None when it holds nothing.
-
-    Every file that is known again is read once more from its beginning, under the same ids, so nothing is stored twice
-    and nothing is left out. What remains: of files that begin with the same line it is only their order that tells them
-    apart (facts/audit-log.md 2.7).
-
-    Args:
-        src: name of the AuditSource.
-        openings: ``ext`` and ``data`` of its events ``ingest.opened``, oldest first.
-        heartbeat: now (canonical).
-    """
-    generations = tuple(_of_opening(ext, data) for ext, data in openings)[-KEPT:]
-    return CursorRow(src, "", heartbeat, generations) if generations else None
-
-
-def _of_opening(ext: str, data: Mapping[str, Datum]) -> Generation:
-    return Generation(
-        uuid=ext.partition(":")[0],
-        length=0,
-        prefix_sha256=NOTHING,
-        first=int(data["first_bytes"]),
-        first_hmac=bytes.fromhex(str(data["first_hmac"])),
-        inode=0,
-        written=0,
-        ended=False,
-    )
 
 
 def known(generations: Sequence[Generation], changed: Generation) -> tuple[Generation, ...]:

@@ -24,12 +24,17 @@ class RewoundError(Exception):
 
 
 class Piece(NamedTuple):
-    """A line without its LF. ``text`` is only its beginning when the line has more bytes (``length``)."""
+    """A line without its LF, or the beginning of one that is too long, with the length and hash of all of it."""
 
     offset: int
     text: bytes
     length: int
     sha256: str = ""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether ``text`` is the beginning only."""
+        return self.length > len(self.text)
 
 
 @dataclass

@@ -1,49 +1,54 @@
-"""A cursor that was lost, made of what the log holds (facts/audit-log.md 2.7).
-
-Only lines that are still in the store are looked at. Files whose beginning was told in a line that has gone to the
-archive are new files then: what they hold is read once more.
-"""
+"""A cursor that was lost, made again of what the log holds (facts/audit-log.md 2.7)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from dezky_operator.audit.event import Datum
 from dezky_operator.audit.line import decode
-from dezky_operator.ingest.ocis.generations import KEPT, rebuilt
+from dezky_operator.ingest.ocis.generations import NOTHING
 from dezky_operator.ingest.ocis.told import OPENED
-from dezky_operator.store.interface import EVERYTHING, Reader, Span, Store
-from dezky_operator.store.tables import LOG, CursorRow, LogRow
+from dezky_operator.store.interface import Reader, Store
+from dezky_operator.store.tables import LOG, CursorRow, Generation, LogRow
 
-AT_ONCE = 500
-"""Rows of one read."""
+MOST = 10_000
+"""Files that are looked for: a rotation a day for 27 years."""
 
 
-async def recovered(store: Store, src: str, *, now: str) -> CursorRow | None:
-    """The cursor of a source by its newest files; None when the log knows none.
+async def recovered(store: Store, src: str, *, heartbeat: str) -> CursorRow | None:
+    """The cursor of an AuditSource from the store's own lines; None when the source never had a file.
 
-    Args:
-        store: of the log.
-        src: name of the AuditSource.
-        now: canonical time.
+    Files whose opening was archived already are not found: they are read under new ids, so their events come twice.
 
     Raises:
-        StoreError: the log can not be read now.
+        UnavailableError: the store cannot be read now.
     """
 
-    async def look(rows: Reader) -> CursorRow | None:
-        lines = [decode(row.body) for row in reversed(await _openings(rows, src))]
-        openings = [(line.ext, line.data) for line in lines]
-        return rebuilt(src, openings, heartbeat=now)
+    async def openings(rows: Reader) -> list[LogRow]:
+        return await rows.find(LOG, "action", OPENED, limit=MOST, newest_first=True)
 
-    return await store.read(look)
+    lines = [decode(row.body) for row in reversed(await store.read(openings)) if row.src == src]
+    return rebuilt(src, [(line.ext, line.data) for line in lines], heartbeat=heartbeat)
 
 
-async def _openings(rows: Reader, src: str) -> list[LogRow]:
-    """The lines about files of this source, newest first, as many as a cursor remembers."""
-    found: list[LogRow] = []
-    span = EVERYTHING
-    while len(found) < KEPT:
-        page = await rows.find(LOG, "action", OPENED, span, limit=AT_ONCE, newest_first=True)
-        found += [row for row in page if row.src == src]
-        if len(page) < AT_ONCE:
-            break
-        span = Span(high=page[-1].seq)
-    return found[:KEPT]
+def rebuilt(src: str, openings: Iterable[tuple[str, Mapping[str, Datum]]], *, heartbeat: str) -> CursorRow | None:
+    """The cursor of ``ext`` and ``data`` of all events ``ingest.opened`` of a source, oldest first. Pure.
+
+    Every file that is known again is read once more from its beginning, under the same ids, so nothing is stored twice
+    and nothing is left out. What remains: of files that begin with the same line it is only their order that tells them
+    apart, and one that was never looked at is then taken for another.
+    """
+    generations = tuple(
+        Generation(
+            uuid=ext.partition(":")[0],
+            length=0,
+            prefix_sha256=NOTHING,
+            first=int(data["first_bytes"]),
+            first_hmac=bytes.fromhex(str(data["first_hmac"])),
+            inode=0,
+            written=0,
+            ended=False,
+        )
+        for ext, data in openings
+    )
+    return CursorRow(src, "", heartbeat, generations) if generations else None

@@ -15,10 +15,17 @@ line of more than 1 MiB                      ``ingest.oversized``, read in piece
 no JSON, another type, not a record          ``ingest.malformed``, with its text
 ============================================ ========================================================================
 
-What cannot be known and is lost: what was written between the last look and a truncation without a copy of it; the same
-between a copy and its truncation (rotate by rename, with `create`); a file that was rotated *and* packed or removed
-while nobody looked (`delaycompress`). A file that was rotated unseen, has the first line of another one and is not
-longer than what was read of that one is taken for a copy of it.
+What cannot be known and is lost:
+
+* what was written between the last look and a truncation, unless a copy has it, and between a copy and the truncation:
+  rotate by rename (`nocopytruncate`);
+* a file that was rotated and then packed or removed while nobody looked: pack one rotation later (`delaycompress`);
+* a file that was rotated while its one and only line had no end;
+* a truncated file that is written anew with the very bytes it had, as far as it has the same;
+* a file that was rotated unseen, when it begins with the first line of another one and is not longer than what was read
+  of that one: it is taken for a copy.
+
+What is read twice: a file that was forgotten after sixteen rotations and is written to or copied after that.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ class Teller:
         if rest is None:
             return Turn(more=True)
         ext = f"{generation.uuid}:{rest.offset}:rest"
-        return Turn((self._part(rest, ext, recv, "the line has no end"),), more=True)
+        if rest.is_cut:
+            return Turn((self._oversized(rest, ext, recv),), more=True)
+        return Turn((self._records.malformed(rest.text, ext=ext, recv=recv, reason="the line has no end"),), more=True)
 
     def rewound(self, generation: Generation, size: int, recv: str) -> Turn:
         """``size`` is the length in bytes of what is there now."""
@@ -62,14 +64,12 @@ class Teller:
 
     def _line(self, uuid: str, piece: Piece, recv: str, tenants: Tenants) -> Event | None:
         ext = f"{uuid}:{piece.offset}"
-        if piece.length > len(piece.text):
-            return self._part(piece, ext, recv, "")
+        if piece.is_cut:
+            return self._oversized(piece, ext, recv)
         return self._records.event(piece.text, ext=ext, recv=recv, tenants=tenants)
 
-    def _part(self, piece: Piece, ext: str, recv: str, reason: str) -> Event:
-        if piece.length > len(piece.text):
-            return self._records.oversized(piece.text, ext=ext, recv=recv, length=piece.length, sha256=piece.sha256)
-        return self._records.malformed(piece.text, ext=ext, recv=recv, reason=reason)
+    def _oversized(self, piece: Piece, ext: str, recv: str) -> Event:
+        return self._records.oversized(piece.text, ext=ext, recv=recv, length=piece.length, sha256=piece.sha256)
 
     def _about_file(self, ext: str, action: str, recv: str, data: dict[str, Datum]) -> Event:
         outcome = Outcome.SUCCESS if action == OPENED else Outcome.UNKNOWN
