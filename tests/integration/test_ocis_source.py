@@ -195,3 +195,17 @@ async def test_a_file_written_anew_while_the_log_takes_nothing_is_another_one(sc
         OPENED,
     ]
     assert await scene.records() == [0, 0, len(THREE), len(THREE + FOUR)]
+
+
+async def test_a_file_that_was_only_begun_and_is_written_anew_is_another_one(scene: Scene) -> None:
+    """What was read of it and not stored must not give its id to what stands there now."""
+    append(scene.path, ONE)
+    reading = await scene.started()
+    await reading.once()
+    scene.is_away = True
+    await reading.once()
+    scene.path.write_bytes(TWO)
+    scene.is_away = False
+    await reading.once()
+    await drain(await scene.started())
+    assert await scene.records() == [0]

@@ -772,6 +772,26 @@ async def test_a_huge_line_is_never_in_memory(ocis: Followed, path: Path, *, is_
     assert await ocis.drain() == []
 
 
+async def test_a_file_that_is_truncated_within_its_first_and_too_long_line_is_begun_again(
+    ocis: Followed, path: Path
+) -> None:
+    append(path, b"x" * (LONGEST_LINE + 1))
+    await ocis.drain()
+    path.write_bytes(ONE)
+    found = await ocis.drain()
+    assert (lines(found), actions(found)) == ([ONE], ["ingest.rewound", "ingest.opened"])
+
+
+async def test_a_long_line_whose_end_is_cut_away_again_is_read_as_it_is_then(ocis: Followed, path: Path) -> None:
+    append(path, ONE, b"x" * (LONGEST_LINE + 100))
+    await ocis.drain()
+    os.truncate(path, len(ONE) + 7)
+    append(path, b"\n", TWO)
+    found = await ocis.drain()
+    assert [event.raw for event in found if event.action == "ingest.malformed"] == [b"x" * 7]
+    assert lines(found) == [TWO]
+
+
 async def test_the_token_at_the_cut_of_a_long_line_goes_too(ocis: Followed, path: Path) -> None:
     before = LINK_CREATED.index(TOKEN.encode(), LINK_CREATED.index(b'"ShareToken"')) + 5
     padded = LINK_CREATED.replace(ALICE.encode(), b"x" * (HEAD - before + len(ALICE)), 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dezky_operator.ingest.ocis.files import Digest, Files, OpenFile, Place, look_around, opened, unreadable
+from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
 from dezky_operator.ingest.ocis.generations import KEPT, Beginning, Identities, begun, known
 from dezky_operator.ingest.ocis.reading import Reading, RewoundError
 from dezky_operator.ingest.ocis.told import Teller, Turn
@@ -102,8 +102,9 @@ class Follower:
         self._generations = generations
         for generation in generations:
             reading = held.get(generation.uuid)
-            if reading and (digest := _verified(reading.file, generation)):
-                self._readings[generation.uuid] = Reading(generation, held.pop(generation.uuid).file, digest)
+            if reading and (again := self._identities.reading(generation, reading.file)):
+                self._readings[generation.uuid] = again
+                del held[generation.uuid]
         for reading in held.values():
             reading.file.close()
 
@@ -144,13 +145,13 @@ class Follower:
         file = opened(place)
         if file is None:
             return None
-        digest = _verified(file, generation)
-        if digest is None:
+        reading = self._identities.reading(generation, file)
+        if reading is None:
             self._identities.refute(place, generation)
             file.close()
             return None
-        self._readings[uuid] = Reading(generation, file, digest)
-        return self._readings[uuid]
+        self._readings[uuid] = reading
+        return reading
 
     def _read(self, reading: Reading, recv: str, tenants: Tenants) -> Turn:
         before = reading.generation
@@ -223,9 +224,3 @@ class Follower:
             f"{self._path} {state}, for {limit / 3600:g} hours by now: OCIS writes it only with the "
             "environment OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
         )
-
-
-def _verified(file: OpenFile, generation: Generation) -> Digest | None:
-    """The hash of what was read of a generation, if the file still begins with it."""
-    digest = file.hashed(generation.length)
-    return digest if digest and digest.digest() == generation.prefix_sha256 else None

@@ -7,7 +7,8 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dezky_operator.ingest.ocis.files import Place, opened
+from dezky_operator.ingest.ocis.files import OpenFile, Place, opened
+from dezky_operator.ingest.ocis.reading import Reading
 from dezky_operator.ingest.ocis.schema import decode
 from dezky_operator.store.tables import Generation
 
@@ -32,7 +33,11 @@ def beginning(place: Place, key: bytes) -> Beginning | None:
         line = file.first_line()
     finally:
         file.close()
-    return Beginning(len(line), hmac.digest(key, line, hashlib.sha256), _is_record(line)) if line else None
+    return Beginning(len(line), _hashed(line, key), _is_record(line)) if line else None
+
+
+def _hashed(line: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, line, hashlib.sha256)
 
 
 def _is_record(line: bytes) -> bool:
@@ -77,6 +82,16 @@ class Identities:
                     found[generation.uuid] = place
                     left.remove(place)
         return found
+
+    def reading(self, generation: Generation, file: OpenFile) -> Reading | None:
+        """To read on in a generation; None when the file does not hold what was read of it, or another first line."""
+        first = file.read(0, generation.first)
+        if _hashed(first, self._key) != generation.first_hmac:
+            return None
+        digest = file.hashed(generation.length)
+        if digest is None or digest.digest() != generation.prefix_sha256:
+            return None
+        return Reading(generation, file, digest, first)
 
     def is_cut_copy(self, place: Place, generations: Iterable[Generation]) -> bool:
         """Whether a file is the beginning of one that was read further, as a copy from before a truncation is."""

@@ -16,7 +16,7 @@ LONGEST_LINE = 1 << 20
 HEAD = 1 << 16
 """Bytes kept of a line that is too long."""
 WINDOW = 1_024
-"""Bytes at the beginning and before the offset that must stay what they were."""
+"""Bytes before the offset that must stay what they were, as the first line must."""
 
 
 class RewoundError(Exception):
@@ -50,13 +50,13 @@ class _LongLine:
 class Reading:
     """Reads on in a file that was verified to be ``generation`` up to where that was read."""
 
-    def __init__(self, generation: Generation, file: OpenFile, digest: Digest) -> None:
-        """``digest`` is of the bytes read so far."""
+    def __init__(self, generation: Generation, file: OpenFile, digest: Digest, first: bytes) -> None:
+        """``digest`` is of the bytes read so far, ``first`` the first line, which may be among them or not."""
         self.file = file
         self._generation = generation
         self._offset = generation.length
         self._digest = digest
-        self._head = file.read(0, min(WINDOW, self._offset))
+        self._first = first
         self._tail = file.read(max(0, self._offset - WINDOW), min(WINDOW, self._offset))
         self._long: _LongLine | None = None
         self._seen = file.now()
@@ -122,7 +122,11 @@ class Reading:
         """The file as it is, if it still holds what was read: it is shorter, or its bytes differ, if it does not."""
         now = self.file.now()
         before = self._offset - len(self._tail)
-        if self.file.read(0, len(self._head)) != self._head or self.file.read(before, len(self._tail)) != self._tail:
+        if (
+            self.file.read(0, len(self._first)) != self._first
+            or self.file.read(before, len(self._tail)) != self._tail
+            or (self._long is not None and now.size < self._offset + self._long.length)
+        ):
             raise RewoundError
         return now
 
@@ -130,8 +134,6 @@ class Reading:
         self._digest.update(taken)
         self._offset += len(taken)
         self._tail = (self._tail + taken[-WINDOW:])[-WINDOW:]
-        if len(self._head) < WINDOW:
-            self._head = (self._head + taken[:WINDOW])[:WINDOW]
 
     def _lengthened(self, long: _LongLine, chunk: bytes) -> tuple[list[Piece], bool]:
         """Go on in a line that is not kept whole; no more of it than a chunk is ever in memory."""
@@ -145,7 +147,6 @@ class Reading:
         self._long = None
         piece = Piece(self._offset, long.head, long.length, long.line.hexdigest())
         self._offset, self._digest = self._offset + long.length + 1, long.file
-        self._head = self.file.read(0, WINDOW)
         self._tail = self.file.read(self._offset - WINDOW, WINDOW)
         return [piece], True
 
