@@ -621,7 +621,9 @@ async def test_a_link_out_of_the_directory_is_not_followed(ocis: Followed, path:
     assert refused.value.reason == "LinkedAway"
     path.with_name("audit.log.1").symlink_to(secret)
     path.unlink()
-    assert await ocis.drain() == []
+    with pytest.raises(SourceError) as nothing:
+        await ocis.look()
+    assert nothing.value.reason == "FileMissing"
 
 
 def test_a_link_that_came_in_between_is_not_opened(path: Path, tmp_path: Path) -> None:
@@ -671,6 +673,28 @@ async def test_a_directory_or_a_pipe_is_no_file(ocis: Followed, path: Path) -> N
     with pytest.raises(SourceError) as refused:
         await ocis.look()
     assert refused.value.reason == "NotAFile"
+
+
+async def test_a_file_that_never_was_is_told_with_what_ocis_needs(ocis: Followed) -> None:
+    with pytest.raises(SourceError) as error:
+        await ocis.look()
+    assert error.value.reason == "FileMissing"
+    for variable in ("OCIS_ADD_RUN_SERVICES=audit", "AUDIT_LOG_TO_FILE=true", "AUDIT_FILEPATH="):
+        assert variable in str(error.value)
+
+
+async def test_a_volume_that_goes_away_and_comes_back_is_no_truncation(
+    ocis: Followed, path: Path, tmp_path: Path
+) -> None:
+    append(path, ONE)
+    await ocis.drain()
+    await ocis.restart(ocis.cursor)
+    away = path.rename(tmp_path.parent / f"{tmp_path.name}-away")
+    assert await ocis.drain() == []
+    away.rename(path)
+    append(path, TWO)
+    found = await ocis.drain()
+    assert (lines(found), actions(found)) == ([TWO], [])
 
 
 async def test_a_volume_that_is_not_mounted_is_told(tmp_path: Path) -> None:
@@ -804,11 +828,14 @@ async def test_the_token_at_the_cut_of_a_long_line_goes_too(ocis: Followed, path
 # -- silence ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("content", "state"), [(None, "is not there"), (b"", "is empty"), (ONE, "gets nothing")])
+@pytest.mark.parametrize(("content", "state"), [(None, "is not there"), (b"", "is empty"), (TWO, "gets nothing")])
 async def test_a_silent_file_is_told_with_what_is_usually_missing(
     path: Path, content: bytes | None, state: str
 ) -> None:
     ocis = Followed(path, silent_after=6 * 3600.0)
+    append(path, ONE)
+    await ocis.drain()
+    path.unlink()
     if content is not None:
         path.write_bytes(content)
     await ocis.drain()
@@ -821,18 +848,17 @@ async def test_a_silent_file_is_told_with_what_is_usually_missing(
         assert variable in notice
     ocis.time = "2026-11-24T20:00:00.000000Z"
     assert (await ocis.look()).notice == notice
-    append(path, TWO)
+    append(path, THREE)
     await ocis.drain()
     assert (await ocis.look()).notice == ""
     await ocis.tail.close()
 
 
-@pytest.mark.parametrize(("content", "is_told"), [(None, True), (b"", True), (ONE, False)])
+@pytest.mark.parametrize(("content", "is_told"), [(b"", True), (ONE, False)])
 async def test_where_nobody_said_how_long_it_may_be_silent_only_a_file_without_records_is_told(
-    ocis: Followed, path: Path, content: bytes | None, *, is_told: bool
+    ocis: Followed, path: Path, content: bytes, *, is_told: bool
 ) -> None:
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     await ocis.drain()
     ocis.time = "2026-11-25T04:00:00.000000Z"
     assert bool((await ocis.look()).notice) == is_told

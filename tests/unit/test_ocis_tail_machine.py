@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -21,7 +22,7 @@ from dezky_operator.audit.event import Event
 from dezky_operator.ingest.ocis.recovery import rebuilt
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.ocis.told import OPENED
-from dezky_operator.ingest.source import Look
+from dezky_operator.ingest.source import Look, SourceError
 from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.store.tables import CursorRow
 from tests.ocis_lines import numbered
@@ -132,25 +133,34 @@ class Tail(RuleBasedStateMachine):
         self.look()
 
     def look(self) -> Look:
-        found: Look = self.do(self.tail.look(self.cursor))
+        found = self.offered()
         self.store(found.events)
-        self.cursor = found.cursor
+        self.cursor = found.cursor if found.cursor.generations else self.cursor
+        return found
+
+    def offered(self) -> Look:
+        """What a look finds. Before there ever was a file it says that there is none."""
+        if self.cursor is None and not any(self._directory.iterdir()):
+            with pytest.raises(SourceError, match="is not there"):
+                self.do(self.tail.look(None))
+            return Look(cursor=CursorRow(SRC, "", NOW, ()))
+        found: Look = self.do(self.tail.look(self.cursor))
         return found
 
     @rule()
     def look_and_end_before_the_events_are_stored(self) -> None:
-        self.do(self.tail.look(self.cursor))
+        self.offered()
         self.restart()
 
     @rule()
     def look_and_end_before_the_cursor_is_stored(self) -> None:
-        self.store(self.do(self.tail.look(self.cursor)).events)
+        self.store(self.offered().events)
         self.restart()
 
     @rule()
     def look_and_the_store_does_not_take_it(self) -> None:
         """No restart: the same look is asked for again."""
-        self.do(self.tail.look(self.cursor))
+        self.offered()
 
     @rule()
     def restart(self) -> None:

@@ -19,6 +19,9 @@ CHUNK = 1 << 20
 LONGEST_FIRST = 1 << 16
 """Bytes from which on the beginning of a file counts as its first line even without an end."""
 
+ENVIRONMENT = "OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
+"""What OCIS needs to write the file; none of it is so by default (facts/ocis.md 4.1)."""
+
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for without the last
 
 
@@ -65,6 +68,11 @@ class Files(NamedTuple):
     rotated: list[Place]
     closed: list[str]
     live: Place | None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing says that OCIS ever wrote here; packed files are among the rotated ones."""
+        return not (self.live or self.rotated or self.closed)
 
     @property
     def all(self) -> list[Place]:
@@ -190,6 +198,15 @@ def _number(path: str) -> int:
     """Of a rotated file: the highest is the oldest, where the clock does not tell."""
     digits = path.rpartition(".")[2]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def missing(path: Path) -> SourceError:
+    """What to say when there is nothing to read."""
+    return SourceError(
+        "FileMissing",
+        f"{path} is not there, nor anything it was rotated to. OCIS makes it with its first record: mount its volume "
+        f"here, and set {ENVIRONMENT} in its environment",
+    )
 
 
 def unreadable(what: str, error: OSError) -> SourceError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dezky_operator.ingest.ocis.files import Files, Place, look_around, opened, unreadable
+from dezky_operator.ingest.ocis.files import ENVIRONMENT, Files, Place, look_around, missing, opened, unreadable
 from dezky_operator.ingest.ocis.generations import KEPT, Beginning, Identities, begun, known
 from dezky_operator.ingest.ocis.reading import Reading, RewoundError
 from dezky_operator.ingest.ocis.told import Teller, Turn
@@ -59,6 +59,8 @@ class Follower:
             self._resume(cursor.generations if cursor else ())
             try:
                 files = look_around(self._path)
+                if files.is_bare and not self._generations:
+                    raise missing(self._path)
                 turn = self._turn(files, recv, tenants)
             except OSError as error:
                 raise unreadable(str(self._path), error) from None
@@ -119,7 +121,8 @@ class Follower:
             reading = self._readings.get(live) or self._open(live, places[live])
             return self._read(reading, recv, tenants) if reading else Turn(more=True)
         newest = self._generations[-1] if self._generations else None
-        if newest and newest.uuid not in places and not newest.ended:
+        # Where nothing is at all, the volume may be away: nothing is told of the file before there is another one.
+        if newest and newest.uuid not in places and not newest.ended and not files.is_bare:
             return self._lost(newest, files.live.size if files.live else 0, recv)
         return self._begin(files, set(places.values()))
 
@@ -214,13 +217,12 @@ class Follower:
         if files.closed:
             return f"{', '.join(files.closed)} may not be read: what OCIS wrote there is not known if it was unread"
         silent = datetime.fromisoformat(now) - datetime.fromisoformat(self._heard)
-        # Nights are quiet: a file that has records is told of only where somebody said how long that may be.
-        is_used = files.live is not None and files.live.size > 0
-        limit = self._silent_after if is_used else self._empty_after
+        # Nights are quiet: where records came before it is told only if somebody said how long it may take.
+        limit = self._silent_after if self._generations else self._empty_after
         if silent.total_seconds() < limit:
             return ""
-        state = "gets nothing" if is_used else "is not there" if files.live is None else "is empty"
+        state = "is not there" if files.live is None else "gets nothing" if files.live.size else "is empty"
         return (
-            f"{self._path} {state}, for {limit / 3600:g} hours by now: OCIS writes it only with the "
-            "environment OCIS_ADD_RUN_SERVICES=audit, AUDIT_LOG_TO_FILE=true and AUDIT_FILEPATH=<this file>"
+            f"{self._path} {state}, for {limit / 3600:g} hours by now: OCIS writes it only with "
+            f"{ENVIRONMENT} in its environment"
         )
