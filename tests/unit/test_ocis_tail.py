@@ -683,6 +683,14 @@ async def test_a_file_that_never_was_is_told_with_what_ocis_needs(ocis: Followed
         assert variable in str(error.value)
 
 
+async def test_a_file_that_was_rotated_before_the_first_look_is_read_while_there_is_no_other(
+    ocis: Followed, path: Path
+) -> None:
+    append(path, ONE)
+    rotate(path)
+    assert lines(await ocis.drain()) == [ONE]
+
+
 async def test_a_volume_that_goes_away_and_comes_back_is_no_truncation(
     ocis: Followed, path: Path, tmp_path: Path
 ) -> None:

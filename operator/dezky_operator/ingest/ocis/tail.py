@@ -9,7 +9,8 @@ without ever having been seen, the live file.
 ============================================ ========================================================================
 renamed, moved back, copied                  known again by what was read of it
 truncated, copied and truncated, rewritten   ``ingest.rewound``; read on in a copy if there is one, then from 0
-deleted                                      read to its end, it is still open
+deleted                                      read to its end, it is still open, also while the log takes nothing
+gone with all the others                     an error before anything was read; later its volume may be away: waited
 last line without an end                     waited for; taken as malformed once the file is no longer the live one
 line of more than 1 MiB                      ``ingest.oversized``, read in pieces
 no JSON, another type, not a record          ``ingest.malformed``, with its text
