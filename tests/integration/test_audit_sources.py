@@ -81,8 +81,8 @@ async def test_a_file_is_read_as_declared_paused_and_gone_on_with(cluster: Clust
     async with audited(cluster, tmp_path / "log") as site:
         await site.start()
         await site.apply(source("ocis-main", "ocis", ocis={"path": str(file)}, intervalSeconds=1))
-        found = await until(site, "ocis-main", lambda told: told.get("counts", {}).get("stored") == 2)
-        assert (found["state"], found["counts"]["received"]) == ("Running", 2)
+        found = await until(site, "ocis-main", lambda told: told.get("counts", {}).get("stored") == 3)
+        assert (found["state"], found["counts"]["received"]) == ("Running", 3)  # one is that the file is read
         ready = found["conditions"][0]
         assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "True", "Reading")
         await _patched(site, "ocis-main", paused=True)

@@ -94,7 +94,7 @@ async def test_links_into_a_closed_space_lead_nowhere_and_work_again_afterwards(
     server: OcisStandIn, daily: Files
 ) -> None:
     found = server.store.spaces[EVERY[0]]
-    link = server.store.add_link(found, found.node("") or "", "Passw0rd!", math.inf)
+    link = server.store.add_link(found, found.node("") or "", "Passw0rd!", math.inf, server.store.admin)
 
     async def followed() -> int:
         async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as http:

@@ -66,7 +66,9 @@ async def seqs(store: Store) -> list[int]:
 
 async def test_a_row_comes_back_as_it_was_stored(store: Store) -> None:
     pii = PiiRow(3, {"actor.email": (b"\x00salt", "ann@acme.test\x00é")}, b"\xff\x00", b"", (b"a", b"b"), ("42",))
-    cursor = CursorRow("ocis", "g:17", "now", (Generation("g", 2**53 - 1, bytes(32)),))
+    cursor = CursorRow(
+        "ocis", "g:17", "now", (Generation("g", 2**53 - 1, bytes(32), 7, bytes(32), 2**53 - 1, 2**53 - 1, ended=True),)
+    )
 
     async def work(rows: Rows) -> None:
         await rows.insert(PII, [pii])

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 from dezky_operator.audit.times import written
 from dezky_operator.config import SecretRef, Settings
 from dezky_operator.crd.auditsource import AuditSource
 from dezky_operator.ingest.authentik.poll import AuthentikPoll
+from dezky_operator.ingest.ocis.people import People
+from dezky_operator.ingest.ocis.recovery import recovered
 from dezky_operator.ingest.ocis.tail import OcisTail
 from dezky_operator.ingest.source import Look, Source, SourceError
 from dezky_operator.ingest.tenants import Tenants
@@ -47,23 +50,31 @@ class Kinds:
         self._settings, self._clients, self._wiring = settings, clients, wiring
         self._tenants, self._secret = tenants, secret
 
-    async def make(self, source: AuditSource, _way: Way) -> Source:
+    async def make(self, source: AuditSource, way: Way) -> Source:
         """What is read for ``source``."""
         allow = frozenset(source.spec.allow) if source.spec.allow is not None else None
         if source.spec.ocis is not None:
-            return OcisTail(
-                Path(source.spec.ocis.path),
-                src=source.name,
-                allow=allow,
-                tenants=self._tenants,
-                token_key=self._secret(),
-                now=_now,
-            )
+            return self._ocis(source, Path(source.spec.ocis.path), allow, way)
         if source.spec.type == "authentik":
             return AuthentikPoll(
                 self._authentik(source), src=source.name, allow=allow, tenants=self._tenants, now=_now, own=OPERATOR
             )
         return Unserved()
+
+    def _ocis(self, source: AuditSource, path: Path, allow: frozenset[str] | None, way: Way) -> OcisTail:
+        people = People(self._clients.ocis, clock=monotonic)
+        return OcisTail(
+            path,
+            src=source.name,
+            allow=allow,
+            tenants=self._tenants,
+            token_key=self._secret(),
+            now=_now,
+            names=people,
+            ask=people.ask,
+            lost=lambda: recovered(way.store, source.name, heartbeat=_now()),
+            silent_after=source.spec.silent_after_seconds,
+        )
 
     def _authentik(self, source: AuditSource) -> AuthentikClient:
         own = source.spec.authentik

@@ -121,12 +121,28 @@ class ErasureRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Generation(msgspec.Struct, frozen=True, gc=False):
-    """One file that was tailed, known again by the hash of its first ``length`` bytes, of which ``read`` were read."""
+    """One file that was tailed, known again by the hash of what was read of it.
+
+    Attributes:
+        uuid: its name in the ids of its events.
+        length: bytes that were read; always the end of a line.
+        prefix_sha256: of these bytes.
+        first: bytes of its first line with the LF.
+        first_hmac: keyed hash of that line. The log holds both, so a lost cursor is made from it again.
+        inode: of the file when it was last read: says which of two equal files it is, and nothing else.
+        written: when the file was last written to, in nanoseconds since 1970, as it said when it was last read.
+        ended: nothing more is expected: it is no longer the live file and was read to its end, or it is gone and the
+            log says so.
+    """
 
     uuid: str
     length: int
     prefix_sha256: bytes
-    read: int = 0
+    first: int
+    first_hmac: bytes
+    inode: int
+    written: int
+    ended: bool
 
 
 class CursorRow(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ import aiohttp
 import jwt
 from aiohttp import web
 
+from tests.sandbox.ocis.audit import AuditFile
 from tests.sandbox.ocis.store import (
     DEFAULT_QUOTA,
     EDITOR,
@@ -35,6 +37,7 @@ Handler = Callable[[web.Request, User], Awaitable[web.Response]]
 MAPPED = ("ocisAdmin", "ocisSpaceAdmin", "ocisUser", "ocisGuest")
 LINK_FIELDS = {"type", "expirationDateTime", "password", "displayName", "@libre.graph.quickLink"}
 DRIVE_FIELDS = {"id", "name", "driveType", "description", "driveAlias", "quota", "special"}
+AUDITED = {"MKCOL": "container_create", "PUT": "file_create", "GET": "file_read", "DELETE": "file_delete"}
 CAN_ADMIN_DRIVES = {"ocisAdmin", "ocisSpaceAdmin"}
 
 
@@ -51,6 +54,7 @@ class OcisStandIn(StandIn):
 
     With ``issuer`` users are made from the tokens of that issuer, and Basic no longer works for anybody
     (facts/ocis.md 2.1). ``sync_every`` is how long memberships from claims are not looked at again, in seconds.
+    ``audit_file`` is where its audit service writes to; without it that service does not run, as by default.
     """
 
     name = "ocis"
@@ -61,9 +65,11 @@ class OcisStandIn(StandIn):
         admin: tuple[str, str] = ("admin", "admin-password"),
         issuer: str | None = None,
         sync_every: float = 300.0,
+        audit_file: Path | None = None,
     ) -> None:
         super().__init__()
         self.store = Store(admin)
+        self.audit = AuditFile(audit_file)
         self.issuer, self.sync_every = issuer, sync_every
         self._claims: dict[str, dict[str, Any]] = {}
         self._keys: jwt.PyJWKSet | None = None
@@ -235,6 +241,7 @@ class OcisStandIn(StandIn):
             quota=(body.get("quota") or {}).get("total", DEFAULT_QUOTA),
             grants={f"u:{user.id}": MANAGER},
         )
+        self.audit.space_created(user, space)
         return web.json_response(self._shown(space, request), status=201)
 
     async def _patch_drive(self, request: web.Request, user: User) -> web.Response:
@@ -244,6 +251,7 @@ class OcisStandIn(StandIn):
             raise RefusedError(404, "itemNotFound", "no drive returned from storage")
         if _flag(request, "Restore"):
             space.disabled = False
+            self.audit.space_switched(user, space, "space_enabled")
             return web.json_response(self._shown(space, request))
         total = (body.get("quota") or {}).get("total")
         space.name = _name(body["name"]) if "name" in body else space.name
@@ -255,6 +263,8 @@ class OcisStandIn(StandIn):
             space.quota, space.poisoned = total, False
         if space.poisoned:
             raise RefusedError(500, "generalException", "quota must not be negative")
+        if body:
+            self.audit.space_patched(user, space, renamed="name" in body)
         return web.json_response(self._shown(space, request))
 
     async def _delete_drive(self, request: web.Request, user: User) -> web.Response:
@@ -265,10 +275,12 @@ class OcisStandIn(StandIn):
             )
         if not _flag(request, "Purge"):
             space.disabled = True
+            self.audit.space_switched(user, space, "space_disabled")
             return web.Response(status=204)
         if not space.disabled:
             raise RefusedError(400, "invalidRequest", "can't purge enabled space")
         del self.store.spaces[space.id]
+        self.audit.space_switched(user, space, "space_deleted")
         return web.Response(status=204)
 
     def _manages(self, user: User, space: Space) -> bool:
@@ -297,6 +309,7 @@ class OcisStandIn(StandIn):
         if key in space.grants:
             raise RefusedError(409, "nameAlreadyExists", "grant already exists")
         space.grants[key] = body["roles"][0]
+        self.audit.member(user, space, key, "space_shared")
         return web.json_response({"value": [{"id": key, "roles": body["roles"]}]})
 
     async def _permissions(self, request: web.Request, user: User) -> web.Response:
@@ -308,7 +321,7 @@ class OcisStandIn(StandIn):
         space, key = self._open_space(request, user), request.match_info["grant"]
         if key not in space.grants:
             raise RefusedError(404, "itemNotFound", "permission not found")
-        space.grants[key] = body["roles"][0]
+        space.grants[key] = body["roles"][0]  # nothing audits this
         return web.json_response({"id": key, "roles": body["roles"]})
 
     async def _drop_permission(self, request: web.Request, user: User) -> web.Response:
@@ -319,6 +332,7 @@ class OcisStandIn(StandIn):
         if managers == [key]:
             raise RefusedError(403, "accessDenied", "can't remove the last manager")
         del space.grants[key]
+        self.audit.member(user, space, key, "space_unshared")
         return web.Response(status=204)
 
     async def _create_link(self, request: web.Request, user: User) -> web.Response:
@@ -338,9 +352,11 @@ class OcisStandIn(StandIn):
             raise RefusedError(400, "invalidRequest", "expiration date is in the past")
         if refusal := password_refusal(body.get("password") or ""):
             raise RefusedError(400, "invalidRequest", refusal)
-        link = self.store.add_link(space, item, body["password"], until)
+        link = self.store.add_link(space, item, body["password"], until, user)
         shown = {"type": body.get("type", "view"), "webUrl": f"{self.url}/s/{link.token}"}
-        return web.json_response({"id": str(uuid.uuid4()), "hasPassword": True, "link": shown})
+        share_id = str(uuid.uuid4())
+        self.audit.link_created(user, link, share_id, body.get("expirationDateTime") or "")
+        return web.json_response({"id": share_id, "hasPassword": True, "link": shown})
 
     async def _public(self, request: web.Request) -> web.Response:
         """A link after its end, or into a disabled space, is not found; the password is looked at before that."""
@@ -351,10 +367,12 @@ class OcisStandIn(StandIn):
             request.headers.get("Authorization")
             != "Basic " + base64.b64encode(f"public:{link.password}".encode()).decode()
         ):
+            self.audit.link_accessed(link, success=False)
             return web.Response(status=401)
         space = self.store.spaces.get(link.space)
         if space is None or space.disabled:
             return web.Response(status=404)
+        self.audit.link_accessed(link, success=True)
         return web.Response(status=207, text="<d:multistatus xmlns:d='DAV:'/>", content_type="application/xml")
 
     async def _roles(self, _: web.Request, __: User) -> web.Response:
@@ -380,6 +398,7 @@ class OcisStandIn(StandIn):
         if body["displayName"] in self.store.group_ids:
             raise RefusedError(409, "nameAlreadyExists", "group already exists")
         key = self.store.add_group(body["displayName"])
+        self.audit.group(user, key, "group_created")
         return web.json_response({"id": key, "displayName": body["displayName"], "groupTypes": []}, status=201)
 
     async def _all_groups(self, _: web.Request, user: User) -> web.Response:
@@ -399,7 +418,9 @@ class OcisStandIn(StandIn):
 
     async def _delete_group(self, request: web.Request, user: User) -> web.Response:
         self._require_admin(user)
-        self.store.drop_group(self._group_id(request))
+        key = self._group_id(request)
+        self.store.drop_group(key)
+        self.audit.group(user, key, "group_deleted")
         return web.Response(status=204)
 
     async def _group_members(self, request: web.Request, _: User) -> web.Response:
@@ -412,7 +433,9 @@ class OcisStandIn(StandIn):
         member = self.store.user(body["@odata.id"].rpartition("/")[2])
         if member is None:
             raise RefusedError(404, "itemNotFound", "user not found")
-        member.groups.add(self._group_id(request))
+        group = self._group_id(request)
+        member.groups.add(group)
+        self.audit.group_member_added(user, group, member)
         return web.Response(status=204)
 
     async def _create_user(self, request: web.Request, user: User) -> web.Response:
@@ -433,6 +456,7 @@ class OcisStandIn(StandIn):
         made = self.store.add_user(
             body["onPremisesSamAccountName"], display=body["displayName"], password=password, mail=body.get("mail", "")
         )
+        self.audit.user(user, made, "user_created")
         return web.json_response(_shown_user(made), status=201)
 
     async def _delete_user(self, request: web.Request, user: User) -> web.Response:
@@ -442,6 +466,7 @@ class OcisStandIn(StandIn):
         if found is None:
             raise RefusedError(404, "itemNotFound", "user not found")
         self.store.drop_user(found)
+        self.audit.user(user, found, "user_deleted")
         return web.Response(status=204)
 
     async def _user(self, request: web.Request, _: User) -> web.Response:
@@ -466,7 +491,12 @@ class OcisStandIn(StandIn):
         if request.method in {"PUT", "DELETE", "MKCOL"} and role not in {MANAGER, EDITOR}:
             return web.Response(status=403)
         act = VERBS.get(request.method)
-        return await act(space, request) if act else web.Response(status=405)
+        if act is None:
+            return web.Response(status=405)
+        answer = await act(space, request)
+        if (action := AUDITED.get(request.method)) and answer.status < 300:
+            self.audit.file(user, space, request.match_info.get("path", "").strip("/"), action)
+        return answer
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(

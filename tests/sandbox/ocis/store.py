@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import secrets
+import string
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,13 +101,14 @@ class Space:
 
 @dataclass(frozen=True)
 class Link:
-    """A public link to ``item`` (a whole id) in a space. ``until``: seconds since 1970."""
+    """A public link to ``item`` (a whole id) in a space, made by ``sharer``. ``until``: seconds since 1970."""
 
     token: str
     space: str
     item: str
     password: str
     until: float
+    sharer: str
 
     @property
     def header(self) -> str:
@@ -164,9 +166,10 @@ class Store:
         for user in self.users.values():
             user.groups.discard(key)
 
-    def add_link(self, space: Space, item: str, password: str, until: float) -> Link:
+    def add_link(self, space: Space, item: str, password: str, until: float, sharer: User) -> Link:
         """A new public link."""
-        link = Link(token=secrets.token_urlsafe(11), space=space.id, item=item, password=password, until=until)
+        token = "".join(secrets.choice(string.ascii_letters) for _ in range(15))
+        link = Link(token=token, space=space.id, item=item, password=password, until=until, sharer=sharer.id)
         self.links[link.token] = link
         return link
 

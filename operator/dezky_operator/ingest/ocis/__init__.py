@@ -1,1 +1,1 @@
-"""OCIS as a source: the JSON lines of its audit service, tailed."""
+"""OCIS as a source of the audit log: its audit file, tailed (facts/ocis.md 4, facts/audit-log.md 2.7)."""

@@ -1,117 +1,150 @@
-"""A line of OCIS's audit log as an event (facts/ocis.md 4.2, 4.3). Pure."""
+"""A line of OCIS's audit file as an event. Pure.
+
+What is kept of a line is its text with the tokens replaced (:mod:`dezky_operator.ingest.ocis.tokens`); everything else
+is read from that text, so no token is anywhere in an event. ``raw`` and the line's ``raw_len`` are of that text too.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from collections.abc import Collection
+from functools import lru_cache
 
 import msgspec
 
-from dezky_operator.audit.event import Datum, Event, Outcome
+from dezky_operator.audit.draft import OVERSIZED
+from dezky_operator.audit.event import Event, Outcome
 from dezky_operator.audit.times import TimeSource, from_source
 from dezky_operator.ingest.malformed import malformed
-from dezky_operator.ingest.ocis.actions import KNOWN, MUTATIONS, SHARES, resource_of
-from dezky_operator.ingest.ocis.secrets import without_tokens
+from dezky_operator.ingest.ocis.actions import ACTIONS, MUTATIONS, UNCOMMON, Told, action_of, logged_as
+from dezky_operator.ingest.ocis.owner import Names, actor_of, owner_of, unknown
+from dezky_operator.ingest.ocis.schema import Record, decode
+from dezky_operator.ingest.ocis.tokens import without_tokens
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
 
-TYPE = "ocis"
-_ACTOR = re.compile(r"user '([^']*)'")
-_RAW_NAME = re.compile(r"[a-z0-9_.]{1,100}")
-_DECODER = msgspec.json.Decoder(dict[str, Any])
-_DATA = {"ItemType": "item_type", "ShareType": "share_type", "Permissions": "permissions", "Type": "space_type"}
-"""What of a record may stand in the line: kinds and rights, nobody's name."""
-_PEOPLE = ("UserID", "ShareWith", "GranteeUserID", "Owner", "ShareOwner", "RecipientMail", "User")
+SOURCE = "ocis"
+LONGEST_TIME = 40
+"""Characters. A longer text is no time."""
 
 
-def allowed(action: str, allow: frozenset[str] | None) -> bool:
-    """Whether an action comes into the log: as the list says, and without one everything but known reads."""
-    return action in allow if allow is not None else action in MUTATIONS or action not in KNOWN
+class Records:
+    """Makes events of lines.
 
-
-def event_of(line: bytes, *, src: str, ext: str, recv: str, tenants: Tenants, token_key: bytes) -> tuple[str, Event]:
-    """The raw action and the event of one line, without LF.
-
-    What can not be understood is an event all the same: ``ingest.malformed``, and the action is empty. The text that is
-    kept is the line with its tokens replaced.
+    Args:
+        src: name of the AuditSource.
+        allow: the actions that are kept, by OCIS's names; None: all that change something. Actions this version does
+            not know are always kept: nobody can have decided about them.
+        token_key: of the hashes that stand in the place of tokens.
+        names: of users and groups, as far as anybody knows them.
     """
-    raw = without_tokens(line, token_key)
-    try:
-        record = _DECODER.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return "", malformed(src=src, source=TYPE, ext=ext, recv=recv, reason="no JSON object", raw=raw)
-    action = record.get("Action")
-    if not isinstance(action, str) or not _RAW_NAME.fullmatch(action):
-        return "", malformed(src=src, source=TYPE, ext=ext, recv=recv, reason="no Action", raw=raw)
-    at, time_source = from_source(_text(record, "Time"))
-    tenant = _tenant(record, tenants)
-    return action, Event(
-        src=src,
-        source=TYPE,
-        ext=ext,
-        action=f"{TYPE}.{action}",
-        outcome=_outcome(action, record),
-        recv=recv,
-        at=at,
-        time_source=time_source if at else TimeSource.REC,
-        actor_type="user" if _actor(action, record) else "",
-        resource_type=resource_of(action),
-        tenant=tenant.tenant_id if tenant else "",
-        partner=tenant.partner if tenant else "",
-        data=_data(record),
-        values=_values(action, record, tenant),
-        raw=raw,
-        people=tuple(dict.fromkeys(found for name in _PEOPLE if (found := _text(record, name)))),
-    )
+
+    def __init__(self, *, src: str, allow: Collection[str] | None, token_key: bytes, names: Names = unknown) -> None:
+        self._src = src
+        self._left_out = ACTIONS.keys() - (MUTATIONS if allow is None else set(allow))
+        self._token_key = token_key
+        self._names = names
+
+    def event(self, line: bytes, *, ext: str, recv: str, tenants: Tenants) -> Event | None:
+        """The event of one line without its LF; None when the allow list leaves it out.
+
+        A line that is no record becomes ``ingest.malformed``.
+        """
+        text = without_tokens(line, self._token_key)
+        try:
+            record = decode(text)
+        except ValueError as error:
+            return self._malformed(text, ext, recv, str(error))
+        if action_of(record) in self._left_out:
+            return None
+        return self._made(record, text, ext, recv, tenants)
+
+    def again(self, event: Event, tenants: Tenants) -> Event:
+        """An event of a line anew, with the names that are known by now; every other event as it is."""
+        if not event.action.startswith(f"{SOURCE}."):
+            return event
+        return self._made(decode(event.raw), event.raw, event.ext, event.recv, tenants)
+
+    def _made(self, record: Record, text: bytes, ext: str, recv: str, tenants: Tenants) -> Event:
+        name = action_of(record)
+        told = ACTIONS.get(name, UNCOMMON).told(record)
+        actor = actor_of(record, name)
+        tenant = owner_of(record, actor, tenants, self._names)
+        at, time_source = _time(record.time) if len(record.time) <= LONGEST_TIME else ("", TimeSource.REC)
+        return Event(
+            src=self._src,
+            source=SOURCE,
+            ext=ext,
+            action=logged_as(name),
+            outcome=told.outcome,
+            recv=recv,
+            at=at,
+            time_source=time_source,
+            actor_type="user" if actor else "",
+            resource_type=told.kind,
+            tenant=tenant.tenant_id if tenant else "",
+            partner=tenant.partner if tenant else "",
+            data=told.data,
+            values=self._values(told, actor, tenant),
+            raw=text,
+            people=_people(record, actor, told),
+        )
+
+    def malformed(self, line: bytes, *, ext: str, recv: str, reason: str) -> Event:
+        """The event of a line that is no record, or only a part of one."""
+        return self._malformed(without_tokens(line, self._token_key), ext, recv, reason)
+
+    def oversized(self, head: bytes, *, ext: str, recv: str, length: int, sha256: str) -> Event:
+        """The event of a line that is too long to be read: its beginning, its length in bytes and its hash."""
+        return Event(
+            src=self._src,
+            source=SOURCE,
+            ext=ext,
+            action=OVERSIZED,
+            outcome=Outcome.UNKNOWN,
+            recv=recv,
+            data={"bytes": length, "sha256": sha256},
+            raw=without_tokens(head, self._token_key),
+        )
+
+    def _malformed(self, text: bytes, ext: str, recv: str, reason: str) -> Event:
+        return malformed(src=self._src, source=SOURCE, ext=ext, recv=recv, reason=reason, raw=text)
+
+    def _values(self, told: Told, actor: str, tenant: KnownTenant | None) -> dict[str, str]:
+        values = {"actor.id": actor, "resource.id": told.id, "resource.name": told.name}
+        if told.before or told.after:
+            values |= {"before": told.before, "after": told.after}
+        if tenant:
+            values |= {"tenant.slug": tenant.slug, "partner.slug": tenant.partner_slug}
+        if "@" in (name := self._names(actor)):
+            values["actor.email"] = name
+        return {path: value for path, value in values.items() if value}
 
 
-def _outcome(action: str, record: dict[str, Any]) -> Outcome:
-    if action not in KNOWN:
-        return Outcome.UNKNOWN
-    return Outcome.FAILURE if record.get("Success") is False else Outcome.SUCCESS
+@lru_cache(maxsize=1_024)
+def _time(text: str) -> tuple[str, TimeSource]:
+    """Records have whole seconds only, so many have the same."""
+    return from_source(text)
 
 
-def _actor(action: str, record: dict[str, Any]) -> str:
-    """Who did it: by the message, which names the executant. ``User`` is somebody else, except in records of shares."""
-    found = _ACTOR.match(_text(record, "Message"))
-    if found and found[1]:
-        return found[1]
-    return _text(record, "User") if action in SHARES else ""
-
-
-def _data(record: dict[str, Any]) -> dict[str, Datum]:
-    return {key: text[:64] for name, key in _DATA.items() if (text := _text(record, name))}
-
-
-def _values(action: str, record: dict[str, Any], tenant: KnownTenant | None) -> dict[str, str]:
-    ids = ("SpaceID", "FileID", "ShareID", "GroupID", "UserID")
-    values = {
-        "actor.id": _actor(action, record),
-        "resource.id": next((found for name in ids if (found := _text(record, name))), ""),
-        "resource.name": next((found for name in ("Path", "Name", "NewName") if (found := _text(record, name))), ""),
+def _people(record: Record, actor: str, told: Told) -> tuple[str, ...]:
+    """Everybody else in the text: erasing one of them erases it."""
+    named = {
+        record.user,
+        record.owner,
+        record.share_owner,
+        record.grantee_user_id,
+        record.user_id,
+        record.recipient_mail,
     }
-    if tenant is not None:
-        values |= {"tenant.slug": tenant.slug, "partner.slug": tenant.partner_slug}
-    return {path: text for path, text in values.items() if text}
+    if record.share_type == "user":
+        named.add(record.share_with)
+    if record.opaque and "grants" in record.opaque:
+        named |= _grantees(record.opaque["grants"])
+    return tuple(sorted(named - {"", actor, told.id}))
 
 
-def _tenant(record: dict[str, Any], tenants: Tenants) -> KnownTenant | None:
-    """By the space, by the share's space, by the group; else nobody's, and the event stays in the global timeline."""
-    for name in ("SpaceID", "FileID"):
-        space = space_in(_text(record, name))
-        if space and (found := tenants.by_drive(space)):
-            return found
-    share = _text(record, "ShareID").split(":")
-    if len(share) == 3 and (found := tenants.by_drive(share[1])):
-        return found
-    return tenants.by_files_group(_text(record, "GroupID"))
-
-
-def space_in(text: str) -> str:
-    """The space of ``storage$space``, ``storage$space!node`` and ``storage$space!node/rel/path``; empty in others."""
-    _, dollar, rest = text.partition("$")
-    return rest.partition("!")[0] if dollar else ""
-
-
-def _text(record: dict[str, Any], name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
+def _grantees(grants: str) -> set[str]:
+    """Ids that stand as keys in a space's list of grants."""
+    try:
+        return set(msgspec.json.decode(grants, type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, RecursionError):
+        return set()
