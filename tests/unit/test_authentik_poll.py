@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dezky_operator.ingest.authentik.people import FRESH
 from dezky_operator.ingest.authentik.poll import LOOKUPS, MOST
 from dezky_operator.ingest.authentik.position import REMEMBERED
 from dezky_operator.ingest.source import SourceError
@@ -103,7 +104,7 @@ async def test_a_flood_that_is_not_settled_is_read_in_parts_and_each_part_goes_o
 async def test_the_first_walk_over_ten_thousand_events_asks_for_each_page_about_once() -> None:
     """In windows of time: a deep page makes the server count and skip all the others (facts/authentik.md 5)."""
     async with scene() as found:
-        wanted = {found.happens(200 + n * 40.0) for n in range(10_000)}
+        wanted = {found.happens(200 + n * 4.0) for n in range(10_000)}
         await found.read()
         assert (set(found.kept), found.twice) == (wanted, 0)
         queries = [parse_qs(urlsplit(path).query) for path in found.asked()]
@@ -111,6 +112,14 @@ async def test_the_first_walk_over_ten_thousand_events_asks_for_each_page_about_
         most = Counter((query["search"][0], query["page"][0]) for query in queries if "page" in query)
         assert max(most.values()) == 1
         assert len(queries) < 220
+
+
+async def test_where_little_happens_the_windows_grow() -> None:
+    async with scene() as found:
+        wanted = [found.happens((300 - n) * DAY) for n in range(300)]
+        await found.read()
+        assert list(found.kept) == wanted
+        assert found.looks < 30
 
 
 async def test_a_year_without_events_is_stepped_over() -> None:
@@ -170,6 +179,26 @@ async def test_a_list_that_is_really_empty_is_no_alarm() -> None:
         found.server.ambush = ambush
         await found.read()
         assert found.kept == {}
+
+
+async def test_an_event_that_comes_between_two_questions_is_no_alarm() -> None:
+    async with scene() as found:
+        found.happens(5)
+        arriving = iter([1])
+
+        def ambush(call: Call) -> Fault | None:
+            events = found.server.store.events
+            if "search" in call.path and events and next(searched, 0):
+                events.clear()
+            elif "ordering=-created" in call.path and not events and next(arriving, 0):
+                found.happens(0)
+            return None
+
+        searched = iter([1])
+        found.server.ambush = ambush
+        await found.read()
+        await found.read()
+        assert len(found.kept) == 1
 
 
 async def test_events_deleted_between_two_pages_hide_no_other() -> None:
@@ -250,8 +279,8 @@ async def test_a_server_whose_clock_is_wrong_and_set_right_loses_nothing(ahead: 
         wanted.add(found.happens(1))
         await found.read()
         found.theirs.seconds -= ahead
-        found.pass_time(60)
-        wanted.add(found.happens(1))
+        found.pass_time(600)
+        wanted |= {found.happens(500), found.happens(1)}
         await found.read()
         assert set(found.kept) == wanted
 
@@ -352,10 +381,32 @@ async def test_an_event_belongs_to_the_tenant_of_whoever_did_it_also_when_he_is_
             first = found.happens(300, user=ann)
             await found.read()
             await admin.ask("DELETE", f"core/users/{user['pk']}/")
+        path = f"/api/v3/core/users/{user['pk']}/"
+        asked = len(found.asked(path))
         second = found.happens(10, user=ann)
         await found.read()
-        assert (found.kept[first].tenant, found.kept[second].tenant) == (ACME, ACME)
-        assert len(found.asked(f"/api/v3/core/users/{user['pk']}/")) == 2
+        assert len(found.asked(path)) == asked
+        found.pass_time(FRESH + 1)
+        third = found.happens(10, user=ann)
+        await found.read()
+        assert {found.kept[pk].tenant for pk in (first, second, third)} == {ACME}
+        assert len(found.asked(path)) == asked + 1
+        (deletion,) = (event for event in found.kept.values() if event.action == "authentik.model_deleted")
+        assert (deletion.tenant, deletion.values["resource.id"]) == (ACME, str(user["pk"]))
+
+
+async def test_somebody_who_is_moved_to_another_tenant_is_noticed() -> None:
+    async with scene() as found:
+        async with Visitor(found.server.url, found.server.bootstrap_token) as admin:
+            user = await admin.make("core/users/", username="ann", name="Ann", path="dezky/tenants/acme")
+            ann = {"pk": user["pk"], "username": "ann", "email": ""}
+            before = found.happens(10, user=ann)
+            await found.read()
+            await admin.change(f"core/users/{user['pk']}/", path="dezky/tenants/beta")
+        found.pass_time(FRESH + 1)
+        after = found.happens(10, user=ann)
+        await found.read()
+        assert [found.kept[pk].values["tenant.slug"] for pk in (before, after)] == ["acme", "beta"]
 
 
 async def test_a_look_asks_for_so_many_accounts_only_and_the_next_one_goes_on() -> None:
@@ -379,6 +430,18 @@ async def test_a_look_that_ends_early_among_events_of_one_second_repeats_none() 
                 found.happens(age + n / 1_000, user=user)
         await found.read()
         assert (len(found.kept), found.twice) == (2 * (LOOKUPS + 50), 0)
+
+
+async def test_a_look_that_ends_early_forgets_nothing_that_was_seen_before_it_was_settled() -> None:
+    async with scene() as found:
+        for n in range(3):
+            found.happens(10 - n)
+        await found.read()
+        found.pass_time(300)
+        for n in range(LOOKUPS + 50):
+            found.happens(410 - n / 10, user={"pk": 10_000 + n, "username": "x", "email": ""})
+        await found.read()
+        assert (len(found.kept), found.twice) == (LOOKUPS + 53, 0)
 
 
 async def test_what_the_cursor_remembers_is_bounded() -> None:

@@ -67,7 +67,7 @@ def _by_people(row: Row, places: Places, tenants: Tenants) -> KnownTenant | None
     for number in asked(row):
         place = places(number)
         found = _of(place, tenants) if place else []
-        if len(found) > 1 and (named := _by_client(_client(row), tenants)) in found:
+        if (named := _by_client(_client(row), tenants)) in found:
             return named
         if found:
             return found[0]
