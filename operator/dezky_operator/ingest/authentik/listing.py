@@ -81,12 +81,17 @@ class Listing:
 
     async def _ask(self, params: dict[str, str]) -> tuple[Page, datetime | None]:
         content, date = await self._client.page(PATH, op="event.list", params=params)
-        try:
-            answer = _ANSWER.decode(content)
-        except msgspec.MsgspecError as error:
-            raise SourceError("UnknownAnswer", "Authentik's list of events has an unknown form.") from error
-        entries = [parse(bytes(text)) for text in answer.results]
-        return Page(entries=entries, count=answer.pagination.count, next=answer.pagination.next), _time(date)
+        return read_page(content), _time(date)
+
+
+def read_page(content: bytes) -> Page:
+    """A page from its bytes; each entry keeps its own, as they came. Raises SourceError."""
+    try:
+        answer = _ANSWER.decode(content)
+    except msgspec.MsgspecError as error:
+        raise SourceError("UnknownAnswer", "Authentik's list of events has an unknown form.") from error
+    entries = [parse(bytes(text)) for text in answer.results]
+    return Page(entries=entries, count=answer.pagination.count, next=answer.pagination.next)
 
 
 def _query(start: datetime, end: datetime | None) -> dict[str, str]:

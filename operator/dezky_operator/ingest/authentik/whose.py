@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from dezky_operator.ingest.authentik.records import USER, thing_of, tried
+from dezky_operator.ingest.authentik.records import USER, Thing, thing_of, tried
 from dezky_operator.ingest.authentik.rows import Row
 from dezky_operator.ingest.tenants import KnownTenant, Tenants
 
@@ -37,7 +37,11 @@ Places = Callable[[int], Place | None]
 
 def asked(row: Row) -> tuple[int, ...]:
     """The numbers of the accounts whose places tell whose the event is, the surest first."""
-    who, thing = row.who, thing_of(row)
+    return _numbers(row, thing_of(row))
+
+
+def _numbers(row: Row, thing: Thing) -> tuple[int, ...]:
+    who = row.who
     about = int(thing.id) if thing.kind == USER and thing.id else 0
     behalf = who.on_behalf_of.number if who.on_behalf_of else 0
     return tuple(dict.fromkeys(number for number in (about, behalf, who.number) if number))
@@ -45,17 +49,17 @@ def asked(row: Row) -> tuple[int, ...]:
 
 def whose(row: Row, places: Places, tenants: Tenants) -> KnownTenant | None:
     """The tenant whose event it is; None: it stays in the timeline of the whole."""
+    thing = thing_of(row)
     return (
-        _by_object(row, tenants)
-        or _by_people(row, places, tenants)
+        _by_object(thing, tenants)
+        or _by_people(row, thing, places, tenants)
         or (None if row.who.number else tenants.by_address(tried(row)))
         or _by_host(str((row.brand or {}).get("name") or ""), tenants)
     )
 
 
-def _by_object(row: Row, tenants: Tenants) -> KnownTenant | None:
+def _by_object(thing: Thing, tenants: Tenants) -> KnownTenant | None:
     """By the name of what was changed, where only the platform gives such names."""
-    thing = thing_of(row)
     if thing.kind == "group":
         return tenants.by_group(thing.name)
     if thing.kind == "oauth2provider":
@@ -63,11 +67,11 @@ def _by_object(row: Row, tenants: Tenants) -> KnownTenant | None:
     return _by_host(thing.name, tenants) if thing.kind == "brand" else None
 
 
-def _by_people(row: Row, places: Places, tenants: Tenants) -> KnownTenant | None:
-    for number in asked(row):
+def _by_people(row: Row, thing: Thing, places: Places, tenants: Tenants) -> KnownTenant | None:
+    for number in _numbers(row, thing):
         place = places(number)
         found = _of(place, tenants) if place else []
-        if (named := _by_client(_client(row), tenants)) in found:
+        if len(found) > 1 and (named := _by_client(_client(row), tenants)) in found:
             return named
         if found:
             return found[0]
