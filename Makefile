@@ -23,8 +23,8 @@ test: lint test-unit test-integration test-acceptance test-faults test-propertie
 
 lint: $(STAMP)
 	@echo "lint: style, types, layers"
-	@$(BIN)/ruff format --check operator tests
-	@$(BIN)/ruff check operator tests
+	@$(BIN)/ruff format --check operator tests tools
+	@$(BIN)/ruff check operator tests tools
 	@$(BIN)/mypy
 	@PYTHONPATH=operator $(BIN)/lint-imports --no-cache
 

@@ -6,6 +6,8 @@
 DIRECTORY holds the lines: *.jsonl and *.jsonl.gz, taken in the order of their names, from seq 0 on. The checkpoints are
 FILE, or *.note in DIRECTORY. VKEY is the log's public key; it must come from somewhere else than the export.
 
+A tenant's export or a range (proof.txt is in it) is for verify_export.py, which stands beside this file.
+
 Prints a line for each finding and a summary. Exit code: 0 valid, 1 tampered, 2 usage, 3 incomplete (less was given
 than asked for), 4 valid but the newest lines are under no checkpoint.
 It shares no code with the operator, on purpose.
@@ -377,8 +379,8 @@ def main(arguments: list[str] | None = None) -> int:
         key = key_of(given.key)
     except Bad as error:
         parser.error(f"--key: {error}")
-    if not given.directory.is_dir():
-        parser.error(f"{given.directory} is no directory")
+    if not given.directory.is_dir() or (given.directory / "proof.txt").exists():
+        parser.error(f"{given.directory} is no directory, or no whole log: proof.txt is for verify_export.py")
     notes = given.checkpoint or sorted(given.directory.glob("*.note"))
     absent = [path for path in notes if not path.is_file()]
     findings, count, others = walk(given.directory, [path for path in notes if path not in absent], key)

@@ -1,4 +1,4 @@
-"""The process's entry: `dezky-operator run`."""
+"""The process's entry: `dezky-operator run`, and what people do with its log: `dezky-operator audit`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import structlog
 from lightkube import ConfigError
 
 from dezky_operator import __version__, config
+from dezky_operator.cli.audit import Program, audit_group
+from dezky_operator.cli.audit.installed import installed
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.kube.bootstrap import Administrator, prepare
@@ -118,6 +120,8 @@ def _identity() -> str:
     """The pod's name. Outside a pod two processes of one machine must not take each other's Lease."""
     return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
 
+
+main.add_command(audit_group(Program(installed=installed)))
 
 if __name__ == "__main__":
     main()

@@ -13,23 +13,27 @@ import msgspec
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.findings import Verdict, worst
+from dezky_operator.audit.heads import Head
 from dezky_operator.audit.keys import parse_vkey
 from dezky_operator.audit.line import decode, encode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.verify import verify_lines
+from dezky_operator.audit.verify_export import Export, verify_export
+from dezky_operator.cli.audit.directory import HEADS, LINES, NOTE, PROOF, part
 from tests.audit.events import log_of, login, note_of, own
 from tests.audit.golden import TENANT, VKEY
 
 TOOL = Path(__file__).parents[2] / "tools" / "verify_audit.py"
+EXPORT_TOOL = TOOL.with_name("verify_export.py")
 OTHER_TENANT = "33333333-3333-4333-8333-333333333333"
 TENANTS = ("", TENANT, OTHER_TENANT)
 
 Files = dict[str, bytes]
 
 
-def second_verifier() -> ModuleType:
-    """tools/verify_audit.py, which no package holds."""
-    spec = importlib.util.spec_from_file_location("verify_audit", TOOL)
+def second_verifier(path: Path) -> ModuleType:
+    """One of the files in tools/, which no package holds."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -37,7 +41,8 @@ def second_verifier() -> ModuleType:
     return module
 
 
-SECOND = second_verifier()
+SECOND = second_verifier(TOOL)
+SECOND_OF_PARTS = second_verifier(EXPORT_TOOL)
 
 
 def events_of(count: int) -> list[bytes]:
@@ -100,4 +105,30 @@ def second(directory: Path, vkey: str = VKEY) -> tuple[int, list[str]]:
         code = SECOND.main([str(directory), "--key", vkey])
     said = out.getvalue().splitlines()
     summary = next(n for n, what in enumerate(said) if what.endswith(" findings"))
+    return code, [what.split(":")[0] for what in said[:summary]]
+
+
+def written_part(directory: Path, export: Export) -> Path:
+    """An export as files, in a directory that holds nothing else."""
+    files = {
+        LINES: b"".join(line + b"\n" for line in export.lines),
+        HEADS: export.heads + b"\n",
+        PROOF: export.proof,
+        NOTE: export.note,
+    }
+    return written(directory, files)
+
+
+def first_of_part(directory: Path, vkey: str = VKEY, earlier: Head | None = None) -> tuple[int, list[str]]:
+    """Exit code and findings, up to their details, of the operator's verifier over a tenant's export or a range."""
+    report = verify_export(part(directory), chain=KeyChain([KeyRange(parse_vkey(vkey))]), earlier=earlier).report
+    return report.verdict, [str(finding).split(":")[0] for finding in report.findings]
+
+
+def second_of_part(directory: Path, *more: str | Path, vkey: str = VKEY) -> tuple[int, list[str]]:
+    """The same of the one that shares no code with it."""
+    with redirect_stdout(io.StringIO()) as out:
+        code = SECOND_OF_PARTS.main([str(directory), "--key", vkey, *map(str, more)])
+    said = out.getvalue().splitlines()
+    summary = next(n for n, what in enumerate(said) if " findings (" in what)
     return code, [what.split(":")[0] for what in said[:summary]]

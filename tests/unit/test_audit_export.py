@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
@@ -24,9 +24,9 @@ from dezky_operator.audit.taking import ExportError, prove, take_range, take_ten
 from dezky_operator.audit.verify_export import Export, Value, verify_export
 from dezky_operator.store.interface import Rows, Store
 from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.store.tables import LOG, TILES
+from dezky_operator.store.tables import LOG, PII, TILES
 from tests.archiving import prune
-from tests.audit.corpus import OTHER_TENANT
+from tests.audit.corpus import OTHER_TENANT, first_of_part, second_of_part, written_part
 from tests.audit.events import login, own
 from tests.audit.filled import append, appender, checkpoint, rows_of
 from tests.audit.golden import TENANT, VKEY
@@ -83,8 +83,9 @@ async def test_an_export_holds_all_of_a_tenant_and_nothing_of_others(store: Stor
     assert "nothing left out up to seq 900" in checked.says
 
 
-async def test_the_next_export_begins_where_the_last_one_ended(store: Store) -> None:
-    first = verify_export(await taken(store), chain=CHAIN)
+async def test_the_next_export_begins_where_the_last_one_ended(store: Store, tmp_path: Path) -> None:
+    whole = await taken(store)
+    first = verify_export(whole, chain=CHAIN)
     log = appender(store)
     await append(log, events(900, 930))
     await checkpoint(store, log, encode_heads, counter=2)
@@ -92,6 +93,11 @@ async def test_the_next_export_begins_where_the_last_one_ended(store: Store) -> 
     assert len(list(export.lines)) == 10
     assert found(export, earlier=first.head) == (Verdict.VALID, [])
     assert found(export)[0] == Verdict.INCOMPLETE
+    directory, before = written_part(tmp_path / "second", export), written_part(tmp_path / "first", whole)
+    assert second_of_part(directory, "--earlier", before) == (Verdict.VALID, [])
+    assert second_of_part(directory) == (Verdict.INCOMPLETE, ["earlier"])
+    with pytest.raises(SystemExit):
+        second_of_part(directory, "--earlier", directory)
     wrong = Head(TENANT, 299, bytes(32))
     assert found(export, earlier=wrong) == (Verdict.TAMPERED, ["seq 902 t_prev: not after the tenant's line before"])
     another = Head(OTHER_TENANT, 299, bytes(32))
@@ -148,9 +154,14 @@ SPOILT: list[tuple[str, Spoil, list[str]]] = [
     ("a proof of nothing", lambda export: msgspec.structs.replace(export, proof=b""), ["proof: "]),
     ("heads of nobody", lambda export: msgspec.structs.replace(export, heads=b"{}"), ["line 301 not canonical"]),
     (
+        "heads of another log",
+        lambda export: msgspec.structs.replace(export, heads=export.heads.replace(b"/audit/1", b"/audit/2")),
+        ["seq 901 origin: ", "root: "],
+    ),
+    (
         "one of the lines for heads",
         lambda export: msgspec.structs.replace(export, heads=list(export.lines)[-1]),
-        ["seq 898 out of order", "seq 898 heads: "],
+        ["seq 898 heads: a log.heads of the operator at seq 901"],
     ),
     (
         "a note of nobody",
@@ -161,17 +172,25 @@ SPOILT: list[tuple[str, Spoil, list[str]]] = [
 
 
 @pytest.mark.parametrize(("spoil", "said"), [case[1:] for case in SPOILT], ids=[case[0] for case in SPOILT])
-async def test_an_export_that_was_changed_is_found_so(store: Store, spoil: Spoil, said: list[str]) -> None:
-    verdict, findings = found(spoil(await taken(store)))
+async def test_an_export_that_was_changed_is_found_so_by_both(
+    store: Store, spoil: Spoil, said: list[str], tmp_path: Path
+) -> None:
+    export = msgspec.structs.replace(spoil(await taken(store)), values=())
+    verdict, findings = found(export)
     assert verdict == Verdict.TAMPERED
     for finding, start in zip(findings, said, strict=False):
         assert finding.startswith(start), findings
     assert len(findings) >= len(said)
+    directory = written_part(tmp_path / "export", export)
+    assert first_of_part(directory) == second_of_part(directory) == (verdict, [text.split(":")[0] for text in findings])
 
 
-async def test_an_export_of_another_tenant_is_not_what_was_asked_for(store: Store) -> None:
+async def test_an_export_of_another_tenant_is_not_what_was_asked_for(store: Store, tmp_path: Path) -> None:
     verdict, (finding,) = found(await taken(store), tenant=OTHER_TENANT)
     assert (verdict, finding.split(":")[0]) == (Verdict.TAMPERED, "tenant")
+    directory = written_part(tmp_path / "export", await taken(store))
+    assert second_of_part(directory, "--tenant", OTHER_TENANT) == (Verdict.TAMPERED, ["tenant"])
+    assert second_of_part(directory, "--tenant", TENANT) == (Verdict.VALID, [])
 
 
 async def test_a_value_that_was_changed_is_found(store: Store) -> None:
@@ -186,35 +205,58 @@ async def test_a_value_that_was_changed_is_found(store: Store) -> None:
     ]
 
 
-async def test_checkpoints_from_elsewhere_show_an_old_export_and_a_split_view(store: Store) -> None:
+async def test_case_25_an_export_after_an_erasure_is_valid_and_holds_nothing_of_what_was_erased(store: Store) -> None:
+    before = list((await taken(store)).values)
+
+    async def erase(rows: Rows) -> None:
+        row = await rows.get(PII, 3)
+        assert row is not None
+        await rows.put(PII, [msgspec.structs.replace(row, f={"tenant.slug": row.f["tenant.slug"]})])
+
+    await store.run(erase)
+    export = await taken(store)
+    assert found(export) == (Verdict.VALID, [])
+    assert [value for value in before if value not in list(export.values)] == before[:2]
+
+
+async def test_checkpoints_from_elsewhere_show_an_old_export_and_a_split_view(store: Store, tmp_path: Path) -> None:
     export = await taken(store)
     log = appender(store)
     await append(log, events(900, 901))
     newer = await checkpoint(store, log, encode_heads, counter=2)
     assert found(export, held=[export.note]) == (Verdict.VALID, [])
     assert found(export, held=[newer])[0] == Verdict.INCOMPLETE
+    (tmp_path / "newer.note").write_bytes(newer)
+    directory = written_part(tmp_path / "export", export)
+    assert second_of_part(directory, "--checkpoint", tmp_path / "newer.note") == (Verdict.INCOMPLETE, ["checkpoint"])
+    assert second_of_part(directory, "--checkpoint", directory / "checkpoint.note") == (Verdict.VALID, [])
     assert found(export, held=[b"hello\n"])[0] == Verdict.TAMPERED
 
 
-async def test_lines_that_no_map_covers_yet_are_said_to_be(store: Store) -> None:
+async def test_lines_that_no_map_covers_yet_are_said_to_be(store: Store, tmp_path: Path) -> None:
     log = appender(store)
     await append(log, events(900, 903))
     await checkpoint(store, log, encode_heads, counter=2, heads=False)
     export = await taken(store)
     assert len(list(export.lines)) == 300
     assert found(export) == (Verdict.UNANCHORED, ["unanchored: no map of tenants covers seq 902..904"])
+    assert second_of_part(written_part(tmp_path / "export", export)) == (Verdict.UNANCHORED, ["unanchored"])
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 901), (0, 0), (1, 1), (511, 513), (600, None), (901, 901)])
-async def test_a_range_is_proved_without_the_lines_around_it(store: Store, first: int, last: int | None) -> None:
+async def test_a_range_is_proved_without_the_lines_around_it(
+    store: Store, first: int, last: int | None, tmp_path: Path
+) -> None:
     held: list[bytes] = []
     got = await take_range(store, first, last, line=held.append)
     export = Export(held, b"", got.proof.encode(), got.note)
     checked = verify_export(export, chain=CHAIN)
     assert (checked.report.findings, checked.report.lines) == ((), (901 if last is None else last) - first + 1)
     assert bool([what for what in checked.report.unchecked if "before" in what]) == bool(first)
-    assert found(msgspec.structs.replace(export, lines=held[:-1]))[0] == Verdict.TAMPERED
-    assert found(msgspec.structs.replace(export, lines=[*held, held[-1]]))[0] == Verdict.TAMPERED
+    for lines, verdict in ((held, 0), (held[:-1], 1), ([*held, held[-1]], 1), (held[::-1], len(held) > 1)):
+        directory = written_part(tmp_path / "export", msgspec.structs.replace(export, lines=lines))
+        assert first_of_part(directory) == second_of_part(directory)
+        assert first_of_part(directory)[0] == verdict
     assert found(export, tenant=TENANT)[0] == Verdict.INCOMPLETE
 
 
@@ -313,6 +355,7 @@ def test_the_proof_of_an_export_is_read_as_it_was_written(
         b"dezky.eu/audit-export/v1\nrange 01 1\n\n",
         b"dezky.eu/audit-export/v1\nrange 0 9007199254740992\n\n",
         b"dezky.eu/audit-export/v2\nrange 0 1\n\n",
+        b"dezky/eu/audit-export/v1\nrange 0 1\n\n",
         b"dezky.eu/audit-export/v1\nrange 0 1\n\nAAAA\n",
         b"dezky.eu/audit-export/v1\nrange 0 1\n\nhello\n",
         b"dezky.eu/audit-export/v1\nrange 0 1\n\n" + b"A" * 42 + b"B=\n",
@@ -338,3 +381,63 @@ def test_the_heads_of_a_checkpoint_are_read_as_they_were_written() -> None:
     ):
         with pytest.raises(ProofError):
             decode_heads(wrong)
+
+
+@pytest.fixture(scope="module")
+async def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Export, Export]:
+    """A tenant's export and a range of a log of 26 lines."""
+    store = await SqliteStore.open(tmp_path_factory.mktemp("small") / "audit.db")
+    log = appender(store)
+    await append(log, events(0, 25))
+    await checkpoint(store, log, encode_heads, counter=0)
+    whole = await taken(store)
+    held: list[bytes] = []
+    got = await take_range(store, 7, 20, line=held.append)
+    await store.close()
+    return whole, Export(held, b"", got.proof.encode(), got.note)
+
+
+def signed_part(note: bytes) -> int:
+    """Where the log's own signature ends: lines of other keys prove nothing and are only named."""
+    return note.rindex(b"\n", 0, note.index(b"/hmac-1"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), kind=st.sampled_from([0, 1]))
+def test_any_mix_of_lines_and_bytes_of_an_export_is_judged_alike(
+    data: st.DataObject, kind: int, small: tuple[Export, Export], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    export = small[kind]
+    lines = list(export.lines)
+    files = {"proof": export.proof, "note": export.note, "heads": export.heads}
+    for _ in range(data.draw(st.integers(1, 3))):
+        n = data.draw(st.integers(0, len(lines) - 1))
+        match data.draw(st.sampled_from(["drop", "twice", "move", "byte", "proof", "note", "heads"])):
+            case "drop" if len(lines) > 1:
+                del lines[n]
+            case "twice":
+                lines.insert(data.draw(st.integers(0, len(lines))), lines[n])
+            case "move":
+                lines.insert(data.draw(st.integers(0, len(lines) - 1)), lines.pop(n))
+            case ("proof" | "heads" | "note") as name if files[name]:
+                end = len(files[name]) if name != "note" else signed_part(export.note)
+                files[name] = changed(files[name], data.draw(st.integers(0, end - 1)), data.draw(st.integers(1, 255)))
+            case _:
+                place = data.draw(st.integers(0, len(lines[n]) - 1))
+                lines[n] = changed(lines[n], place, data.draw(st.integers(1, 255)))
+    spoilt = Export(lines, files["heads"], files["proof"], files["note"])
+    directory = written_part(tmp_path_factory.getbasetemp() / "mix", spoilt)
+    verdict, said = first_of_part(directory)
+    assert (verdict, said) == second_of_part(directory)
+    same = (lines, files["proof"], files["note"], files["heads"]) == (
+        list(export.lines),
+        export.proof,
+        export.note,
+        export.heads,
+    )
+    assert (verdict == Verdict.VALID) == same or b"\n" in b"".join(lines)
+
+
+def changed(data: bytes, place: int, bits: int) -> bytes:
+    """The data with one byte changed."""
+    return data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]

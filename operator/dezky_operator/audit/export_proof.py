@@ -11,9 +11,10 @@
 
     <hashes of the tree>
 
-Each hash is a line of base64. The map's lead from the tenant's head (facts/audit-log.md 2.4) to the root in the line
-``log.heads`` at that seq, as in RFC 9162 2.1.3; the tree's are those of :mod:`dezky_operator.audit.multiproof` for the
-lines of the export and, of a tenant's, that line. Nothing here is believed: every number is checked against them.
+Each hash is a line of base64, in the order of :mod:`dezky_operator.audit.multiproof`. Those of the map lead from the
+tenant's head (facts/audit-log.md 2.4) to the root in the line ``log.heads`` at that seq, those of the tree from the
+lines of the export and, of a tenant's, that line to the checkpoint. No number here is believed: they decide only where
+the lines are looked for.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from dezky_operator.audit.merkle import HASH
 
 HEADER = "dezky.eu/audit-export/v1"
 _NUMBER = "(0|[1-9][0-9]{0,15})"
+_UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TENANT = re.compile(
-    f"{HEADER}\ntenant ((?:[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?)\nlines {_NUMBER} {_NUMBER}\n"
+    f"{re.escape(HEADER)}\ntenant ((?:{_UID})?)\nlines {_NUMBER} {_NUMBER}\n"
     f"heads {_NUMBER} {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)\n((?:[^\n]+\n)*)"
 )
-_RANGE = re.compile(f"{HEADER}\nrange {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)")
+_RANGE = re.compile(f"{re.escape(HEADER)}\nrange {_NUMBER} {_NUMBER}\n\n((?:[^\n]+\n)*)")
 
 
 class TenantProof(msgspec.Struct, frozen=True):

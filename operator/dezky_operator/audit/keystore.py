@@ -55,6 +55,21 @@ class KeyStore:
         await self._ensure({(tenant, "") for tenant, _ in named}, lambda _: self._master)
         await self._ensure({one for one in named if one[1]}, lambda one: self._keys[one[0], ""])
 
+    async def find(self, named: Collection[Named]) -> None:
+        """Have those of ``named`` at hand that exist. Makes none: for whoever only reads, and what was erased stays so.
+
+        Raises:
+            SealError: as :meth:`ensure`.
+            UnavailableError: the store.
+        """
+        await self._find({(tenant, "") for tenant, _ in named}, lambda _: self._master)
+        people = {one for one in named if one[1] and (one[0], "") in self._keys}
+        await self._find(people, lambda one: self._keys[one[0], ""])
+
+    async def _find(self, named: set[Named], wrapping: Callable[[Named], bytes]) -> None:
+        wanted = {self._id(one, wrapping(one)): one for one in sorted(named - self._keys.keys())}
+        self._open(await self._stored(wanted), wanted, wrapping)
+
     async def _ensure(self, named: set[Named], wrapping: Callable[[Named], bytes]) -> None:
         wanted = {self._id(one, wrapping(one)): one for one in sorted(named - self._keys.keys())}
         for _ in range(TRIES):

@@ -7,7 +7,7 @@ otherwise the log is gone through by time, a bounded number of rows for each pag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -262,7 +262,7 @@ def _actions(query: Query) -> Span:
 
 async def _of_address(rows: Reader, query: Query, keys: Indexing, most: int) -> list[LogRow] | None:
     """The rows of an e-mail address; each tenant has it under another index."""
-    tenants = [query.tenant] if query.tenant is not None else await _tenants(rows)
+    tenants = [query.tenant] if query.tenant is not None else await tenants_of(rows)
     places: set[int] = set()
     for tenant in tenants:
         held = await rows.find(PII, "bi", keys.index(tenant, query.email), limit=most + 1)
@@ -272,7 +272,8 @@ async def _of_address(rows: Reader, query: Query, keys: Indexing, most: int) -> 
     return list((await rows.get_many(LOG, sorted(places))).values())
 
 
-async def _tenants(rows: Reader) -> Iterable[str]:
+async def tenants_of(rows: Reader) -> list[str]:
+    """Ids of all tenants that ever had a line."""
     return [row.tenant for row in await rows.scan(TENANTS, limit=await rows.count(TENANTS))]
 
 

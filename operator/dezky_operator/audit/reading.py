@@ -46,12 +46,20 @@ def opened(found: Found, keys: Opening) -> bytes | None:
     private = found.private
     if private is None or not private.raw:
         return None
-    ids = (private.f[path][1] for path in ("actor.id", "resource.id") if path in private.f)
     try:
-        key = keys.text_key(found.row.dk, found.row.tenant, (*ids, *private.people))
+        key = keys.text_key(found.row.dk, found.row.tenant, [name for _, name in named_in(found) if name])
         return unseal(private.raw, key=key)
     except SealError:
         return None
+
+
+def named_in(found: Found) -> list[tuple[str, str]]:
+    """Whose keys seal the text of an event: tenant and id of each, and of the tenant itself with an empty id."""
+    tenant, private = found.row.tenant, found.private
+    if private is None or not private.raw:
+        return []
+    ids = [private.f[path][1] for path in ("actor.id", "resource.id") if path in private.f]
+    return [(tenant, name) for name in ("", *ids, *private.people)]
 
 
 def _gone(found: Found) -> frozenset[str]:
@@ -82,7 +90,7 @@ async def slugs(rows: Reader) -> dict[str, tuple[str, ...]]:
     after = Span()
     while heads := await rows.scan(TENANTS, after, limit=AT_ONCE):
         for head in heads:
-            if slug := await _slug(rows, head):
+            if head.tenant and (slug := await _slug(rows, head)):
                 found[slug] = (*found.get(slug, ()), head.tenant)
         after = Span(low=heads[-1].tenant + "\0")
     return found

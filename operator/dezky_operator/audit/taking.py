@@ -128,7 +128,7 @@ async def take_tenant(
     leaves[heads.seq] = leaf_hash(heads.body)
     hashes = await _tree_hashes(store, signed.checkpoint, leaves)
     place = known.place(tenant)
-    mapped = inclusion_proof(place, len(known), known.node)
+    mapped = tuple(range_root(*gap, known.node) for gap in gaps(len(known), [place]))
     proof = TenantProof(tenant, first, head.t_seq, heads.seq, place, len(known), mapped, hashes)
     return Taken(proof, signed.note, count, heads.body)
 

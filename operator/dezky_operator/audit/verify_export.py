@@ -18,7 +18,7 @@ from dezky_operator.audit.export_proof import RangeProof, TenantProof, parse_exp
 from dezky_operator.audit.findings import Finding, Report, Verdict
 from dezky_operator.audit.heads import Head
 from dezky_operator.audit.line import GENESIS, Line, decode
-from dezky_operator.audit.merkle import leaf_hash, verify_inclusion
+from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.multiproof import root_with
 
 HEADS = "log.heads"
@@ -81,8 +81,8 @@ def verify_export(
         held: checkpoints that the asker has from elsewhere.
     """
     try:
-        proof = parse_export_proof(export.proof)
         opened = open_checkpoint(export.note, chain=chain)
+        proof = parse_export_proof(export.proof)
     except ProofError as error:
         return Checked(Report(0, (Finding(f"proof: {error}"),)), "no proof")
     except NoteError as error:
@@ -120,8 +120,6 @@ class Walk:
             return None, leaf
         if line.origin != self.checkpoint.origin:
             self.found(f"origin: {self.checkpoint.origin} was expected", line.seq)
-        if line.seq in self.leaves or (self.leaves and line.seq < next(reversed(self.leaves))):
-            self.found("out of order: after a later line", line.seq)
         self.leaves[line.seq] = leaf
         self.made[line.seq] = line.c
         return line, leaf
@@ -149,14 +147,18 @@ def _tenant(
     if asked is not None and proof.tenant != asked:
         walk.found(f"tenant: the export is of {proof.tenant or 'no tenant'}, {asked or 'no tenant'} was asked for")
     prev = _before(walk, proof, earlier)
-    expected = proof.first
+    expected, newest = proof.first, -1
     for stored in export.lines:
         line, leaf = walk.take(stored)
         if line is not None:
-            expected = _chained(walk, line, proof.tenant, expected, prev)
+            if line.seq <= newest:
+                walk.found("out of order: after a later line", line.seq)
+            expected, newest = _chained(walk, line, proof.tenant, expected, prev), max(newest, line.seq)
         prev, expected = leaf.hex(), expected + 1
     if expected <= proof.last:
         walk.found(f"missing: t_seq {_span(expected, proof.last)}")
+    elif expected > proof.last + 1:
+        walk.found(f"proof: the lines end with t_seq {expected - 1}, it says {proof.last}")
     head = Head(proof.tenant, max(expected - 1, 0), bytes.fromhex(prev)) if walk.count else None
     _heads(walk, export.heads, proof, head)
     walk.compare_root(proof.tree_hashes)
@@ -208,12 +210,10 @@ def _heads(walk: Walk, stored: bytes, proof: TenantProof, head: Head | None) -> 
 
 
 def _in_map(head: Head, proof: TenantProof, root: str) -> bool:
-    place, size, hashes = proof.place, proof.tenants, proof.map_hashes
     try:
-        verify_inclusion(leaf=head.leaf, index=place, size=size, proof=hashes, root=bytes.fromhex(root))
-    except (ProofError, ValueError):
+        return root_with(proof.tenants, {proof.place: head.leaf}, proof.map_hashes).hex() == root
+    except ProofError:
         return False
-    return True
 
 
 def _range(walk: Walk, export: Export, proof: RangeProof, asked: str | None) -> str:
@@ -225,24 +225,31 @@ def _range(walk: Walk, export: Export, proof: RangeProof, asked: str | None) -> 
     for stored in export.lines:
         line, leaf = walk.take(stored)
         if line is not None:
-            if line.seq > expected:
-                walk.findings.append(Finding("missing", expected, line.seq - 1))
-            elif line.seq == expected and prev not in {"", line.prev}:
-                walk.found("prev: not the hash of the line before", line.seq)
-            known = tenants.get(line.tenant, (0, GENESIS.hex()) if not proof.first else None)
+            expected = _follows(walk, line, expected, prev)
+            known = tenants.get(line.tenant, None if proof.first else (0, GENESIS.hex()))
             if known not in {None, (line.t_seq, line.t_prev)}:
                 walk.found("t_prev: not after the tenant's line before", line.seq)
             tenants[line.tenant] = line.t_seq + 1, leaf.hex()
-            expected = line.seq
         prev, expected = leaf.hex(), expected + 1
     if expected <= proof.last:
         walk.findings.append(Finding("missing", expected, proof.last))
     elif expected > proof.last + 1:
-        walk.found(f"proof: the range ends with {proof.last}, the lines with {expected - 1}")
+        walk.found(f"proof: the lines end with seq {expected - 1}, it says {proof.last}")
     walk.compare_root(proof.tree_hashes)
     if proof.first:
         walk.unchecked = (f"what the lines before seq {proof.first} say",)
     return f"seq {_span(proof.first, proof.last)}"
+
+
+def _follows(walk: Walk, line: Line, expected: int, prev: str) -> int:
+    """Check a line's place in the log; return the seq it has."""
+    if line.seq > expected:
+        walk.findings.append(Finding("missing", expected, line.seq - 1))
+    elif line.seq < expected:
+        walk.found(f"out of order: {expected} was expected", line.seq)
+    elif prev not in {"", line.prev}:
+        walk.found("prev: not the hash of the line before", line.seq)
+    return line.seq
 
 
 def _values(values: Iterable[bytes], made: dict[int, dict[str, str]]) -> list[Finding]:
@@ -251,14 +258,14 @@ def _values(values: Iterable[bytes], made: dict[int, dict[str, str]]) -> list[Fi
     for n, stored in enumerate(values, 1):
         try:
             value = msgspec.json.decode(stored, type=Value)
-            same = made.get(value.seq, {}).get(value.path) == commitment(
-                bytes.fromhex(value.salt), value.path, value.value.encode()
-            )
+            committed = made.get(value.seq, {}).get(value.path)
+            opens = commitment(bytes.fromhex(value.salt), value.path, value.value.encode())
         except (msgspec.MsgspecError, AuditError, ValueError) as error:
             wrong.append(Finding(f"value: line {n} of the values is none ({type(error).__name__})"))
             continue
-        if not same:
-            wrong.append(Finding(f"plaintext changed: {value.path}", value.seq))
+        if committed != opens:
+            what = "plaintext changed" if committed else "plaintext without a commitment"
+            wrong.append(Finding(f"{what}: {value.path}", value.seq))
     return wrong
 
 

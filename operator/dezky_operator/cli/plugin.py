@@ -1,4 +1,4 @@
-"""`kubectl dezky`: a tenant on one screen."""
+"""`kubectl dezky`: a tenant on one screen, and the audit log of the installation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+OPERATOR = "deploy/dezky-operator"
 COLORS = {"True": "green", "False": "red", "Unknown": "yellow"}
 
 
@@ -34,13 +35,33 @@ def status(name: str) -> None:
     Console().print(table)
 
 
-def _tenant(name: str) -> dict[str, Any]:
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+)
+@click.option("--namespace", "-n", envvar="DEZKY_NAMESPACE", default="dezky-system", show_default=True)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def audit(namespace: str, arguments: tuple[str, ...]) -> None:
+    """Run `dezky-operator audit ARGUMENTS` in the operator's pod, where the log is; ends as it ends.
+
+    The log is read where it is stored, so nobody needs a copy of it, and files it writes are written there.
+    """
+    # With a terminal Ctrl-C reaches the command in the pod, and it sees how wide the screen is.
+    terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    command = ["exec", "-i", *terminal, "-n", namespace, OPERATOR, "--", "dezky-operator", "audit", *arguments]
+    sys.exit(subprocess.run([_kubectl(), *command], check=False).returncode)  # noqa: S603 - kubectl itself, no shell
+
+
+def _kubectl() -> str:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         click.echo("kubectl dezky: kubectl is not on PATH", err=True)
         sys.exit(2)
+    return kubectl
+
+
+def _tenant(name: str) -> dict[str, Any]:
     told = subprocess.run(  # noqa: S603 - kubectl itself, with one name that it checks
-        [kubectl, "get", "tenant", name, "-o", "json"], capture_output=True, text=True, check=False
+        [_kubectl(), "get", "tenant", name, "-o", "json"], capture_output=True, text=True, check=False
     )
     if told.returncode != 0:
         click.echo(told.stderr.strip(), err=True)

@@ -65,8 +65,8 @@ class AuditSourceSpec(_View, frozen=True, kw_only=True):
     ocis: OcisSource | None = None
 
 
-class SourceCounts(_View, frozen=True, kw_only=True):
-    """`status.counts`; ``received`` is the sum of the others."""
+class SourceCounts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`status.counts`; ``received`` is the sum of the others. Zeros are written, too: nothing came is an answer."""
 
     received: int = 0
     stored: int = 0

@@ -21,11 +21,14 @@ from dezky_operator.ingest.own.acts import act, once
 from dezky_operator.ingest.source import Look, Source, SourceError
 from dezky_operator.ingest.tally import Tally
 from dezky_operator.store.interface import StoreError
+from dezky_operator.store.tables import CursorRow
 
 log = structlog.get_logger(__name__)
 Accept = Callable[[Sequence[Event]], Awaitable[Appended]]
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of a source that can not be read."""
+HEARTBEAT = 60.0
+"""Seconds after which a cursor is stored again though nothing came."""
 HOUR = 13
 """Characters of a canonical time up to its hour."""
 
@@ -54,6 +57,7 @@ class Round:
     Attributes:
         standing: how it stands now.
         lag: seconds from the newest event to its line, at the last look that found one.
+        caught_up: up to when everything was read; None before that.
     """
 
     def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
@@ -86,6 +90,7 @@ class Round:
         self._failures, self._accounted = 0, ""
         self.standing = RUNNING
         self.lag: float | None = None
+        self.caught_up: datetime | None = None
 
     async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Look for ever; ``changed`` is called after every look. Cancelled, it ends between two of them or in one."""
@@ -97,6 +102,7 @@ class Round:
 
     async def once(self) -> float:
         """One look; seconds until the next."""
+        begun = datetime.fromisoformat(self._now())
         try:
             look = await self._source.look(self._tally.row)
             await self._keep(look)
@@ -106,17 +112,28 @@ class Round:
             message = f"The log takes nothing now, so nothing is read: {error}."
             return self._failed(Standing(state="Waiting", reason="LogUnavailable", message=message))
         self._failures = 0
+        if not look.more:
+            self.caught_up = begun
         self._stands(look)
         self._account()
         return 0.0 if look.more else self._pace.interval
 
     async def _keep(self, look: Look) -> None:
+        if not look.events and not look.filtered and self._same(look.cursor):
+            return
         appended = await self._accept(look.events) if look.events else Appended()
         await self._tally.save(
             look.events, appended, cursor=look.cursor, filtered=look.filtered, last_event=look.last_event
         )
         if look.last_event:
             self.lag = max(_seconds(look.last_event, self._now()), 0.0)
+
+    def _same(self, cursor: CursorRow) -> bool:
+        """Whether storing the cursor would tell nothing but that it was looked again, a moment ago."""
+        row = self._tally.row
+        if row is None or _seconds(row.heartbeat or cursor.heartbeat, cursor.heartbeat) >= HEARTBEAT:
+            return False
+        return (row.position, row.generations) == (cursor.position, cursor.generations)
 
     async def _loaded(self) -> None:
         while True:
@@ -173,4 +190,6 @@ def paused(source: str, *, now: str, going_on: bool) -> Event:
 
 
 def _seconds(earlier: str, later: str) -> float:
+    if not earlier or not later:
+        return 0.0
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()

@@ -60,12 +60,12 @@ class TenantApi:
         """Close the connections."""
         await self._reader.aclose()
 
-    async def served(self) -> bool:
-        """Whether the API server knows Tenants at all: its CRD is installed."""
+    async def served(self) -> frozenset[str]:
+        """Which of our resources the API server knows at all: their CRDs are installed."""
         answer = await self._reader.get(f"/apis/{GROUP}/{VERSION}")
         if answer.status_code == 404:
-            return False
-        return any(found.name == "tenants" for found in _decoded(answer, _Resources).resources or ())
+            return frozenset()
+        return frozenset(found.name for found in _decoded(answer, _Resources).resources or ())
 
     async def time(self) -> datetime | None:
         """What time it is for the API server, by the header of an answer; None when it does not say."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 from lightkube import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
@@ -25,8 +26,10 @@ from dezky_operator.kube.lease import Fence, LeaseHolder
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import RecordBook
 from dezky_operator.kube.secrets import SecretStore
+from dezky_operator.kube.source_kinds import Kinds
+from dezky_operator.kube.sources import Sources
 from dezky_operator.kube.sweep import FleetSweep
-from dezky_operator.kube.systems import Wire, Wiring, connect_canary, connect_clients, connect_systems
+from dezky_operator.kube.systems import Clients, Wire, Wiring, connect_canary, connect_clients, connect_systems
 from dezky_operator.kube.tombstones import Surroundings, TombstoneController, slug_of
 from dezky_operator.kube.transport import Wrap, connect
 from dezky_operator.kube.watchdog import PATIENCE, Watchdog
@@ -34,7 +37,7 @@ from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.brake import MassDeletion
 from dezky_operator.tenant.life import TenantLife
 from dezky_operator.tenant.proof import Proofs
-from dezky_operator.tenant.retention import Retention, Waited
+from dezky_operator.tenant.retention import Retention, Waited, nothing_to_read
 from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.sweep import Sweep
 
@@ -72,7 +75,7 @@ class Assembly:
     sweep: FleetSweep
     watchdog: Watchdog
     credentials: CredentialWatch
-    chronicle: Chronicle
+    recording: Recording
 
     async def close(self) -> None:
         """Close every connection."""
@@ -89,7 +92,10 @@ def assemble(frame: Frame) -> Assembly:
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
     events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
-    chronicle, clients = _chronicle(frame, client, api, cache, records), connect_clients(settings, wiring)
+    clients = connect_clients(settings, wiring)
+    registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
+    recording = _recording(frame, client, api, clients, wiring, registry)
+    chronicle = recording.chronicle
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
     rounds = Rounds(settings=settings, systems=systems, trail=chronicle, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
@@ -118,7 +124,7 @@ def assemble(frame: Frame) -> Assembly:
             proofs,
             deletion=settings.deletion,
             purge=settings.purge,
-            audit=Waited(settings.purge, chronicle.read_until),
+            audit=Waited(settings.purge, recording.read_until),
             brake=brake,
         ),
         Surroundings(
@@ -145,15 +151,29 @@ def assemble(frame: Frame) -> Assembly:
         sweep=_sweep(frame, rounds, api, cache, controller),
         watchdog=_watchdog(frame, api, cache, controller),
         credentials=_credentials(frame, wiring.reader, controller),
-        chronicle=chronicle,
+        recording=recording,
     )
 
 
-def _chronicle(frame: Frame, client: AsyncClient, api: TenantApi, cache: TenantCache, records: RecordBook) -> Chronicle:
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The log and what is read into it; without a log nothing is."""
+
+    chronicle: Chronicle
+    sources: Sources | None = None
+
+    @property
+    def read_until(self) -> Callable[[], datetime | None]:
+        """Up to when the sign-in's events were read."""
+        return self.sources.read_until if self.sources else nothing_to_read
+
+
+def _recording(
+    frame: Frame, client: AsyncClient, api: TenantApi, clients: Clients, wiring: Wiring, registry: Registry
+) -> Recording:
     settings = frame.settings
     if settings.audit is None:
-        return NoChronicle()
-    registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
+        return Recording(chronicle=NoChronicle())
     around = Around(
         settings=settings,
         client=client,
@@ -162,7 +182,10 @@ def _chronicle(frame: Frame, client: AsyncClient, api: TenantApi, cache: TenantC
         api_time=api.time,
         wrap_store=frame.wrap_store,
     )
-    return Audit(settings.audit, around)
+    audit = Audit(settings.audit, around)
+    kinds = Kinds(settings, clients, wiring, tenants=registry.tenants, secret=lambda: audit.opened.keys.dedupe)
+    sources = Sources(client, way=audit.way, factory=kinds.make, metrics=frame.metrics, clock=CLOCK)
+    return Recording(chronicle=audit, sources=sources)
 
 
 def _wiring(frame: Frame, client: AsyncClient) -> Wiring:

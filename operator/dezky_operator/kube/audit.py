@@ -50,11 +50,11 @@ from dezky_operator.kube.cache import Seen
 from dezky_operator.kube.chores import tended
 from dezky_operator.kube.guard import ConfigMapGuard
 from dezky_operator.kube.journal import Journalist, Registry
+from dezky_operator.kube.sources import Way
 from dezky_operator.store.interface import Reader, StartError, Store, UnavailableError
 from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.telemetry.metrics import Metrics
 from dezky_operator.tenant.outcome import Notice
-from dezky_operator.tenant.retention import nothing_to_read
 
 log = structlog.get_logger(__name__)
 WrapStore = Callable[[Store], Store]
@@ -243,9 +243,10 @@ class Audit:
         """What a lock's receipts say now."""
         self.opened.journal.proved(tenant_id, before, after)
 
-    def read_until(self) -> datetime | None:
-        """Up to when every source of the sign-in's events was read."""
-        return nothing_to_read()
+    def way(self) -> Way:
+        """What the sources need of the open log."""
+        opened = self.opened
+        return Way(store=opened.store, accept=self._counted(opened.log), tell=opened.keeping.offer)
 
     # -- parts of it ----------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Protocol
 
 from dezky_operator.audit.recorder import NoRecorder
@@ -12,7 +11,6 @@ from dezky_operator.crd.tenant import SuspensionStatus, Tenant
 from dezky_operator.integrations.apply import Recorder
 from dezky_operator.kube.cache import Seen
 from dezky_operator.tenant.outcome import Notice
-from dezky_operator.tenant.retention import nothing_to_read
 
 
 class Journal(Protocol):
@@ -43,9 +41,6 @@ class Chronicle(Journal, Protocol):
     def unfinished(self, known: Iterable[str]) -> frozenset[str]:
         """Tenants, of those ``known`` by tenantId, with steps of an earlier process whose end is to be observed."""
 
-    def read_until(self) -> datetime | None:
-        """Up to when every source of the sign-in's events was read; None where one never was."""
-
     async def run(self) -> None:
         """Do what the log needs while the process works, for ever."""
 
@@ -75,10 +70,6 @@ class NoChronicle(NoRecorder):
     def unfinished(self, _known: Iterable[str]) -> frozenset[str]:
         """Nothing was recorded, so nothing is without an end."""
         return frozenset()
-
-    def read_until(self) -> datetime | None:
-        """There is nothing to wait for."""
-        return nothing_to_read()
 
     async def run(self) -> None:
         """There is nothing to do, for ever."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 
-from dezky_operator.crd.tenant import TenantStatus
-
 Json = Mapping[str, Any]
 
 
@@ -26,6 +24,6 @@ def merge_patch(old: Json, new: Json) -> dict[str, Any]:
     return patch
 
 
-def as_json(status: TenantStatus) -> dict[str, Any]:
+def as_json(status: msgspec.Struct) -> dict[str, Any]:
     """The status as the API server would show it: lists, not tuples, or every comparison would find a difference."""
     return dict(msgspec.json.decode(msgspec.json.encode(status)))

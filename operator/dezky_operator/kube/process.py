@@ -77,6 +77,10 @@ class Operator:
         self.health.live |= {"watch": self._parts.watchdog.check, "reconcile": self.controller.stuck}
 
     @property
+    def _wanted(self) -> set[str]:
+        return {"tenants"} if self._parts.recording.sources is None else {"tenants", "auditsources"}
+
+    @property
     def idle(self) -> bool:
         """Nothing is being worked on and nothing is due."""
         return self._parts.queue.idle
@@ -120,11 +124,12 @@ class Operator:
         await self._parts.lease.acquire()
 
     async def _served(self) -> bool:
-        """Whether the API server knows Tenants; said once a second until it does, kopf would say it never."""
+        """Whether the API server knows our resources; said once a second until it does, kopf would say it never."""
         try:
-            if await self._parts.api.served():
+            missing = self._wanted - await self._parts.api.served()
+            if not missing:
                 return True
-            log.warning("tenants not served", todo="install crds/tenant.yaml")
+            log.warning("resources not served", missing=sorted(missing), todo="install what is in crds/")
         except httpx2.HTTPStatusError as error:
             log.warning("api server refused", status=error.response.status_code, todo="look at the operator's role")
         except httpx2.HTTPError as error:
@@ -133,10 +138,10 @@ class Operator:
 
     async def _prepare(self) -> None:
         """Know everything that decides between tenants before the first of them is worked on."""
-        await _until_answered(self._parts.chronicle.open)
+        await _until_answered(self._parts.recording.chronicle.open)
         await _until_answered(self._parts.records.load)
         self.controller.take_in(await _until_answered(self._parts.api.all))
-        self.controller.observe(self._parts.chronicle.unfinished)
+        self.controller.observe(self._parts.recording.chronicle.unfinished)
         await self._parts.installation.look()
 
     # -- work -------------------------------------------------------------------
@@ -148,7 +153,7 @@ class Operator:
                 await self._work(lease)
             lost = lease.done()
         finally:
-            await self._parts.chronicle.close()
+            await self._parts.recording.chronicle.close()
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
         if lost:
@@ -158,7 +163,7 @@ class Operator:
 
     async def _work(self, lease: asyncio.Task[None]) -> None:
         """Reconcile until something ends it. Raises LostLease without a watch, SettingsError as :meth:`run`."""
-        watch = EventSource(self._config, self.controller.on_event)
+        watch = EventSource(self._config, self.controller.on_event, self._parts.recording.sources)
         self.health.live["kopf"] = lambda: None if watch.alive else f"the watch ended: {watch.failure!r}"
         watch.start()
         workers = [
@@ -171,7 +176,7 @@ class Operator:
             asyncio.create_task(tended("credentials", self._parts.credentials.run)),
             asyncio.create_task(tended("tombstones", self._parts.tombstones.watch)),
             asyncio.create_task(tended("sweep", self._parts.sweep.run)),
-            asyncio.create_task(tended("audit log", self._parts.chronicle.run)),
+            asyncio.create_task(tended("audit log", self._parts.recording.chronicle.run)),
         ]
         self.health.live["workers"] = lambda: _ended(workers) if self._role == "working" else None
         self._parts.tombstones.add_all()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, Settings, StalwartSettings
+from dezky_operator.config import AuthentikSettings, OcisAuth, OcisSettings, SecretRef, Settings, StalwartSettings
 from dezky_operator.integrations.apply import Trail
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.integrations.authentik.integration import AuthentikIntegration
@@ -75,7 +75,7 @@ class Clients:
 def connect_clients(settings: Settings, wiring: Wiring) -> Clients:
     """The ways into the systems, with the operator's credentials; nothing is sent yet."""
     return Clients(
-        authentik=AuthentikClient(_authentik(settings, wiring)),
+        authentik=AuthentikClient(authentik_connection(settings, wiring, settings.authentik.token_secret_ref)),
         stalwart=StalwartClient(stalwart_connection(settings, wiring)),
         ocis=OcisClient(ocis_connection(settings, wiring)),
     )
@@ -125,8 +125,8 @@ def connect_systems(settings: Settings, wiring: Wiring, clients: Clients, secret
     )
 
 
-def _authentik(settings: Settings, wiring: Wiring) -> Connection:
-    ref = settings.authentik.token_secret_ref
+def authentik_connection(settings: Settings, wiring: Wiring, ref: SecretRef) -> Connection:
+    """A connection to Authentik alone, with the token that ``ref`` names."""
     authorizer = SecretAuthorizer(System.AUTHENTIK, wiring.reader, ref, bearer)
     return _connection(System.AUTHENTIK, settings.authentik, authorizer, wiring)
 

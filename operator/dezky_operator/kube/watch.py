@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 import structlog
@@ -27,11 +27,25 @@ Sink = Callable[[str, dict[str, Any]], None]
 """Called in the main loop with the event's type (ADDED, MODIFIED, DELETED, or "" when listed) and the object."""
 
 
+GRACE = 5.0
+"""Seconds a daemon has to end."""
+
+
+class Served(Protocol):
+    """Serves AuditSources in the main loop."""
+
+    def on_event(self, kind: str, raw: Mapping[str, Any]) -> None:
+        """Take in a version of an AuditSource."""
+
+    async def serve(self, name: str) -> None:
+        """Serve one until cancelled."""
+
+
 class EventSource:
     """Watches Tenants and hands every event to ``sink`` in the loop that made this object."""
 
-    def __init__(self, config: SingleConfig, sink: Sink) -> None:
-        self._config, self._sink = config, sink
+    def __init__(self, config: SingleConfig, sink: Sink, sources: Served | None = None) -> None:
+        self._config, self._sink, self._sources = config, sink, sources
         self._home = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._over = False
@@ -92,11 +106,28 @@ class EventSource:
         async def tenant(event: Any, **_: object) -> None:
             self._hand_over(event)
 
+        if self._sources is not None:
+            self._register(registry, self._sources)
         return registry
 
-    def _hand_over(self, event: Any) -> None:
+    def _register(self, registry: kopf.OperatorRegistry, sources: Served) -> None:
+        """A daemon for each AuditSource, which lives here and is served in the main loop."""
+
+        @kopf.on.event(GROUP, VERSION, "auditsources", registry=registry)
+        async def told(event: Any, **_: object) -> None:
+            self._hand_over(event, sources.on_event)
+
+        @kopf.daemon(GROUP, VERSION, "auditsources", registry=registry, cancellation_timeout=GRACE)
+        async def auditsource(name: str | None, stopped: kopf.DaemonStopped, **_: object) -> None:
+            serving = asyncio.run_coroutine_threadsafe(sources.serve(str(name)), self._home)
+            try:
+                await stopped.wait()
+            finally:
+                serving.cancel()
+
+    def _hand_over(self, event: Any, sink: Sink | None = None) -> None:
         try:
-            self._home.call_soon_threadsafe(self._sink, event["type"] or "", dict(event["object"]))
+            self._home.call_soon_threadsafe(sink or self._sink, event["type"] or "", dict(event["object"]))
         except RuntimeError:  # the main loop is closed: the process is ending
             self._stop.set()
 

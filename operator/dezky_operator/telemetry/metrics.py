@@ -102,6 +102,21 @@ class Metrics:
             ["where"],
             registry=self.registry,
         )
+        self.audit_source_up = Gauge(
+            "dezky_audit_source_up", "1 while an AuditSource is read.", ["source"], registry=self.registry
+        )
+        self.audit_source_last_event = Gauge(
+            "dezky_audit_source_last_event_timestamp_seconds",
+            "When the newest event of an AuditSource happened.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.ingest_lag = Gauge(
+            "dezky_ingest_lag_seconds",
+            "From the newest event of an AuditSource to its line in the log.",
+            ["source"],
+            registry=self.registry,
+        )
         self.audit_unanchored = Gauge(
             "dezky_audit_unanchored_events", "Events under no checkpoint yet.", registry=self.registry
         )

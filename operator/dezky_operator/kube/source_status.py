@@ -1,0 +1,69 @@
+"""The status of an AuditSource: what it says, and when it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dezky_operator.crd.auditsource import AuditSource, AuditSourceStatus, SourceCounts, State
+from dezky_operator.crd.conditions import Condition, Truth
+from dezky_operator.ingest.rounds import Standing
+
+READY = "Ready"
+LONGEST_CURSOR = 128
+"""Characters of a cursor that are shown."""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a source. ``lag`` in seconds; ``cursor`` in the source's own terms."""
+
+    state: State
+    reason: str
+    message: str
+    counts: Mapping[str, int] = {}
+    cursor: str = ""
+    last_event: str = ""
+    lag: float | None = None
+    more: tuple[Condition, ...] = ()
+
+
+def told(standing: Standing, **known: Any) -> Told:
+    """What a round says of itself."""
+    return Told(state=State(standing.state), reason=standing.reason, message=standing.message, **known)
+
+
+def status_of(source: AuditSource, found: Told, *, now: str) -> AuditSourceStatus:
+    """The whole status. Only a condition whose status changed gets a new time."""
+    ready = Truth.TRUE if found.state in {State.RUNNING, State.SILENT, State.PAUSED} else Truth.FALSE
+    before = {condition.type: condition for condition in source.status.conditions}
+    old = before.get(READY)
+    since = old.last_transition_time if old is not None and old.status == ready.value else now
+    condition = Condition(
+        type=READY,
+        status=ready.value,
+        reason=found.reason,
+        message=found.message,
+        last_transition_time=since,
+        observed_generation=source.metadata.generation,
+    )
+    return AuditSourceStatus(
+        observed_generation=source.metadata.generation,
+        state=found.state.value,
+        cursor=found.cursor[:LONGEST_CURSOR] or None,
+        last_event=f"{found.last_event[:19]}Z" if found.last_event else None,
+        lag_seconds=round(found.lag) if found.lag is not None else None,
+        counts=msgspec.convert(dict(found.counts), SourceCounts),
+        conditions=(condition, *found.more),
+    )
+
+
+def urgent(before: AuditSourceStatus, after: AuditSourceStatus) -> bool:
+    """Whether a person should see the change now: the first event, and anything but counts and times, which wait."""
+    first = not (before.counts and before.counts.received) and bool(after.counts and after.counts.received)
+    return first or _plain(before) != _plain(after)
+
+
+def _plain(status: AuditSourceStatus) -> AuditSourceStatus:
+    return msgspec.structs.replace(status, cursor=None, last_event=None, lag_seconds=None, counts=None)
