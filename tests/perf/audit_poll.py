@@ -80,17 +80,18 @@ def row_of(n: int) -> dict[str, object]:
         "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
         "request_id": f"{n:032x}",
     }
-    own: tuple[str, dict[str, object]] = (
+    kinds: tuple[tuple[str, dict[str, object]], ...] = (
         ("login", {"auth_method": "password", "auth_method_args": {"known_device": True}}),
         ("model_updated", {"model": _model("group", f"dezky-t{host}-users", f"{n:032x}")}),
         ("authorize_application", {"authorized_application": _model("application", "Files", f"{n:032x}")}),
-    )[n % 3]
+    )
+    action, context = kinds[n % 3]
     return {
         "pk": f"{n:08x}-2b38-421f-bc78-{n:012x}",
         "user": {"pk": person, "email": f"p{person}@t{host}.test", "username": f"p{person}@t{host}.test"},
-        "action": own[0],
+        "action": action,
         "app": "authentik.events.signals",
-        "context": {"geo": {"city": "", "country": "DE", "continent": "EU"}, "http_request": request, **own[1]},
+        "context": {"geo": {"city": "", "country": "DE", "continent": "EU"}, "http_request": request, **context},
         "client_ip": f"10.0.{n % 256}.{n % 199}",
         "created": from_unix_ns(START + n * 1_000_000),
         "expires": from_unix_ns(START + n * 1_000_000),

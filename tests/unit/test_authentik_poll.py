@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -17,9 +18,14 @@ from dezky_operator.ingest.authentik.people import FRESH
 from dezky_operator.ingest.authentik.poll import LOOKUPS, MOST
 from dezky_operator.ingest.authentik.position import REMEMBERED
 from dezky_operator.ingest.source import SourceError
+from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CursorRow
 from tests import identity
+from tests.archiving import prune
+from tests.audit.events import drafted
 from tests.drafts import ACME
+from tests.logs import Clock as LogClock
+from tests.logs import exts_of, sequencer
 from tests.polling import Scene, Unfiltered, scene
 from tests.sandbox.authentik.visitor import Visitor
 from tests.sandbox.standin import Call, Fault
@@ -48,6 +54,25 @@ async def test_reading_everything_again_finds_the_same_events_with_the_same_keys
         await found.read()
         assert {event.dk for event in found.kept.values()} == before
         assert (len(found.kept), found.twice) == (250, 250)
+
+
+async def test_what_is_read_three_times_once_after_it_was_archived_is_one_line_each(tmp_path: Path) -> None:
+    """Case 13, with the real log behind it."""
+    store = await SqliteStore.open(tmp_path / "audit.db")
+    log = sequencer(store, LogClock())
+    async with scene() as found:
+        wanted = [found.happens(5_000 - n) for n in range(130)]
+        for archived in (0, 0, 100):
+            if archived:
+                await prune(store, end=archived)
+            found.cursor, more = None, True
+            while more:
+                look = await found.look()
+                more = look.more
+                await log.append([drafted(event) for event in look.events])
+        assert found.twice == 2 * 130
+        assert await exts_of(store) == wanted[100:]
+    await store.close()
 
 
 async def test_without_any_event_it_waits_for_the_first() -> None:
