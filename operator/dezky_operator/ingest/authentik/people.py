@@ -20,6 +20,10 @@ FRESH = 900.0
 """Seconds after which an account is looked up again: people are moved to other groups."""
 
 
+SIDE_BY_SIDE = 4
+"""Lookups at once: the connection may be the one on which tenants are locked, and a lock must not wait behind them."""
+
+
 class _Named(msgspec.Struct):
     name: str
 
@@ -37,8 +41,9 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 class People:
     """Accounts by number. One that is gone stays as it was last seen."""
 
-    def __init__(self, client: AuthentikClient) -> None:
-        self._client = client
+    def __init__(self, client: AuthentikClient, *, most: int = MOST) -> None:
+        self._client, self._most = client, most
+        self._slots = asyncio.Semaphore(SIDE_BY_SIDE)
         self._known: OrderedDict[int, _Known] = OrderedDict()
 
     def place(self, number: int) -> Place | None:
@@ -58,19 +63,19 @@ class People:
         ]
 
     async def learn(self, numbers: Iterable[int], *, time: float) -> None:
-        """Look them up, side by side. Raises IntegrationError; what was learned until then stays."""
+        """Look them up, a few side by side. Raises IntegrationError; what was learned until then stays."""
         for found in await asyncio.gather(*(self._learn(number, time) for number in numbers), return_exceptions=True):
             if isinstance(found, BaseException):
                 raise found
 
     async def _learn(self, number: int, time: float) -> None:
-        path = f"/core/users/{number}/"
-        account = await self._client.get(path, _Account, op="event.user")
+        async with self._slots:
+            account = await self._client.get(f"/core/users/{number}/", _Account, op="event.user")
         if account is not None:
             place: Place | None = Place(account.path, tuple(group.name for group in account.groups_obj or ()))
         else:
             place = self.place(number)
         self._known[number] = _Known(place, time)
         self._known.move_to_end(number)
-        if len(self._known) > MOST:
+        if len(self._known) > self._most:
             self._known.popitem(last=False)
