@@ -71,9 +71,12 @@ async def test_the_one_used_longest_ago_is_forgotten(server: AuthentikStandIn, p
     assert people.missing([first, second, third, fourth], time=NOON) == [second]
 
 
-async def test_what_was_learned_before_a_failure_stays(server: AuthentikStandIn, people: People) -> None:
+async def test_a_failure_of_one_waits_for_the_others_and_what_they_told_stays(
+    server: AuthentikStandIn, people: People
+) -> None:
     first, second = await accounts(server, 2)
     server.faults.append(Fault(match=f"core/users/{second}/", status=403))
+    server.faults.append(Fault(match=f"core/users/{first}/", latency=0.2))
     with pytest.raises(NoPermission):
-        await people.learn([first, second], time=NOON)
+        await people.learn([second, first], time=NOON)
     assert people.missing([first, second], time=NOON) == [second]
