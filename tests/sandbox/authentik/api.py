@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -42,13 +43,13 @@ class Api:
         """A handler that knows who asks. Its answer carries the id that is in the events it caused."""
 
         async def handler(request: web.Request) -> web.Response:
-            request_id = uuid.uuid4().hex
-            HTTP_REQUEST.set({"request_id": request_id, "path": request.path, "method": request.method, "args": {}})
+            request_id = noted(request)
             try:
                 status, body = await call(request, self.rights.caller(request.headers.get("Authorization", "")))
             except Refused as refused:
                 status, body = refused.status, refused.body
-            headers = {"X-authentik-id": request_id}
+            date = formatdate(self.store.clock(), usegmt=True)
+            headers = {"X-authentik-id": request_id, "Date": date}
             if body is None:
                 return web.Response(status=status, headers=headers)
             return web.Response(
@@ -109,6 +110,15 @@ class Api:
         times = 3 if kind.name == "group" and "parents" in fields else 1  # measured, facts/authentik.md 11.3
         self.store.changed("model_updated", caller.user, kind.name, record, times=times)
         return self.shapes.shown(kind.name, record, request.query)
+
+
+def noted(request: web.Request) -> str:
+    """Have the events that this request causes carry its id, which is returned."""
+    request_id = uuid.uuid4().hex
+    seen = {"request_id": request_id, "path": request.path, "method": request.method}
+    agent = request.headers.get("User-Agent", "")
+    HTTP_REQUEST.set({**seen, "args": dict(request.query), "user_agent": agent})
+    return request_id
 
 
 async def body_of(request: web.Request) -> Record:

@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tests.sandbox.authentik.api import noted
 from tests.sandbox.authentik.grants import Grant, seconds
 from tests.sandbox.authentik.kinds import Record
 from tests.sandbox.authentik.sign_in import COOKIE, is_app_password
-from tests.sandbox.authentik.store import Store
+from tests.sandbox.authentik.store import Store, model
 from tests.sandbox.authentik.tokens import Occasion, Tokens
 
 EXPLICIT_CONSENT = "default-provider-authorization-explicit-consent"
@@ -70,7 +71,10 @@ class OAuth:
         if flow is not None and flow["slug"] == EXPLICIT_CONSENT:
             return _page("Consent", 200)
         code = self._code(provider, user, session["cookie"], request)
-        self.store.event("authorize_application", user, {"authorized_application": {"name": application["name"]}})
+        noted(request)
+        named = model("authentik_core", "application", application["pk"], application["name"])
+        context = {"authorized_application": named, "flow": provider["authorization_flow"].replace("-", "")}
+        self.store.event("authorize_application", user, {**context, "scopes": query.get("scope", "")})
         answer = {"code": code, **({"state": query["state"]} if "state" in query else {})}
         return web.Response(status=302, headers={"Location": f"{uri}{'&' if '?' in uri else '?'}{urlencode(answer)}"})
 
@@ -95,6 +99,7 @@ class OAuth:
 
     async def token(self, request: web.Request) -> web.Response:
         """The grant type is checked before the client is, so that switching it off refuses everybody (11.1)."""
+        noted(request)
         form = await request.post()
         client_id, client_secret = _client(request, form)
         grant_type = str(form.get("grant_type", ""))
@@ -208,6 +213,7 @@ class OAuth:
 
     async def end_session(self, request: web.Request) -> web.Response:
         """The browser's own session ends."""
+        noted(request)
         session = self.store.sessions.pop(request.cookies.get(COOKIE, ""), None)
         if session is not None:
             self.store.grants.end_session(session["user"], session["cookie"])

@@ -17,7 +17,11 @@ from tests.sandbox.standin import StandIn
 
 
 class AuthentikStandIn(StandIn):
-    """Authentik 2026.8 as a client sees it. ``store`` is there for assertions, ``clock`` gives seconds since 1970."""
+    """Authentik 2026.8 as a client sees it.
+
+    ``store`` is there for assertions, ``clock`` gives seconds since 1970. Without ``akql`` it is a server before 2026.5
+    that has no licence: every search of events is one for words.
+    """
 
     name = "authentik"
 
@@ -27,10 +31,11 @@ class AuthentikStandIn(StandIn):
         bootstrap_token: str = "bootstrap-token",  # noqa: S107 - known to everybody on purpose
         host_brand_domain: str = "authentik-default",
         clock: Callable[[], float] = time.time,
+        akql: bool = True,
     ) -> None:
         super().__init__()
         self.bootstrap_token = bootstrap_token
-        self.store = Store(bootstrap_token, host_brand_domain=host_brand_domain, clock=clock)
+        self.store = Store(bootstrap_token, host_brand_domain=host_brand_domain, clock=clock, akql=akql)
         for probe in ("live", "ready"):
             self.app.router.add_get(f"/-/health/{probe}/", self._healthy)
         api, sign_in = Api(self.store), SignIn(self.store)

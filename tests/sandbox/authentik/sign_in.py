@@ -7,10 +7,10 @@ import uuid
 
 from aiohttp import web
 
-from tests.sandbox.authentik.api import body_of
+from tests.sandbox.authentik.api import body_of, noted
 from tests.sandbox.authentik.kinds import Record
 from tests.sandbox.authentik.rights import Refused
-from tests.sandbox.authentik.store import Store, timestamp
+from tests.sandbox.authentik.store import ANONYMOUS, Store, model, timestamp
 
 COOKIE = "authentik_session"
 PROMPT = {
@@ -20,6 +20,7 @@ PROMPT = {
         for order, key in enumerate(("password", "password_repeat"))
     ],
 }
+STAGE = model("authentik_stages_password", "passwordstage", str(uuid.uuid4()), "default-authentication-password")
 DONE = {"component": "xak-flow-redirect", "to": "/"}
 
 
@@ -42,6 +43,7 @@ class SignIn:
 
     async def executor(self, request: web.Request) -> web.Response:
         """One step: GET tells the stage, POST answers it."""
+        noted(request)
         flow = self.store.get("flow", request.match_info["slug"])
         if flow is None:
             return web.json_response({"detail": "No Flow matches the given query."}, status=404)
@@ -68,8 +70,9 @@ class SignIn:
             return {"component": "ak-stage-password"}
         user = self.store.find("user", "username", plan["username"])
         if user is None or not self._password_fits(user, body["password"]):
-            for _ in range(2 if user else 0):  # one wrong password is several events (facts/authentik.md 11.6)
-                self.store.event("login_failed", user or {}, {"username": plan["username"]})
+            context = {"username": plan["username"], "password": body["password"], "stage": STAGE}
+            for _ in range(2 if user else 1):  # one wrong password is several events (facts/authentik.md 11.6)
+                self.store.event("login_failed", user or ANONYMOUS, context)
             errors = {"password": [{"string": "Invalid password", "code": "invalid"}]}
             return {"component": "ak-stage-password", "response_errors": errors}
         if not user["is_active"]:
@@ -119,7 +122,7 @@ class SignIn:
         session = {"cookie": cookie, "uuid": str(uuid.uuid4()), "user": user["pk"]}
         self.store.sessions[cookie] = {**session, "created": timestamp(now), "at": now}
         self._plans.pop(cookie, None)
-        self.store.event("login", user, {"auth_method": "password"})
+        self.store.event("login", user, {"auth_method": "password", "auth_method_args": {}})
 
 
 def is_app_password(store: Store, user: Record, password: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import uuid
 from collections import defaultdict
@@ -17,6 +18,10 @@ from tests.sandbox.authentik.kinds import KINDS, Record, client_secret
 
 HTTP_REQUEST: ContextVar[Record | None] = ContextVar("HTTP_REQUEST", default=None)
 """The request that is being answered: every event it causes carries its id (facts/authentik.md 2)."""
+ANONYMOUS: Record = {"pk": 0, "username": "AnonymousUser", "email": ""}
+"""Who is not signed in. Its number is that of a row no list shows."""
+SECRETIVE = re.compile("api|token|key|secret|pass|signature", re.IGNORECASE)
+MASK = "********************"
 DEFAULT_SETTINGS = {
     "gdpr_compliance": True,
     "event_retention": "days=365",
@@ -42,8 +47,10 @@ class Store:
         *,
         host_brand_domain: str = "authentik-default",
         clock: Callable[[], float] = time.time,
+        akql: bool = True,
     ) -> None:
         self.clock = clock
+        self.akql = akql
         self.objects: dict[str, dict[str, Record]] = {name: {} for name in KINDS}
         self.unique: dict[tuple[str, str], dict[Any, str]] = defaultdict(dict)
         self.members: dict[str, set[int]] = defaultdict(set)
@@ -201,25 +208,30 @@ class Store:
         context = dict(context or {})
         if request := HTTP_REQUEST.get():
             context["http_request"] = request
+        who = {"pk": user["pk"], "username": user["username"], "email": user["email"]}
+        if user is ANONYMOUS:
+            who["is_anonymous"] = True
         self.events.append(
             {
                 "pk": str(uuid.uuid4()),
-                "user": {"pk": user["pk"], "username": user["username"], "email": user["email"]},
+                "user": who,
                 "action": action,
                 "app": "authentik.audit.middleware" if action.startswith("model_") else "authentik.events.signals",
-                "context": context,
+                "context": masked(context),
                 "client_ip": "127.0.0.1",
                 "created": timestamp(now),
                 "expires": timestamp(now + seconds(self.settings["event_retention"])),
-                "brand": _model("authentik_brands", "brand", brand["pk"], brand["domain"]) if brand else {},
+                "brand": model("authentik_brands", "brand", brand["pk"], "Default brand") if brand else {},
             }
         )
 
     def changed(self, action: str, user: Record, kind: str, record: Record, *, times: int = 1) -> None:
         """A write to an object makes an event, also one that changes nothing (facts/authentik.md 5)."""
-        name = record.get("name") or record.get("domain") or record.get("identifier") or ""
+        name = record.get("username") or record.get("name") or record.get("identifier") or ""
+        if kind == "brand":
+            name = "Default brand" if record["default"] else f"Brand {record['domain']}"
         for _ in range(times):
-            self.event(action, user, {"model": _model(KINDS[kind].app, kind, record["pk"], name)})
+            self.event(action, user, {"model": model(KINDS[kind].app, kind, record["pk"], name)})
 
     # -- inside -----------------------------------------------------------------------
 
@@ -347,5 +359,20 @@ def _values(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _model(app: str, name: str, pk: object, title: str) -> Record:
-    return {"pk": str(pk).replace("-", ""), "app": app, "name": title, "model_name": name}
+def model(app: str, name: str, pk: object, title: str) -> Record:
+    """An object as events keep it: numbers stay numbers, UUIDs lose their dashes."""
+    return {
+        "pk": pk if isinstance(pk, int) else str(pk).replace("-", ""),
+        "app": app,
+        "name": title,
+        "model_name": name,
+    }
+
+
+def masked(value: Any, key: str = "") -> Any:
+    """What events keep: nothing under a name that looks like a secret's (facts/authentik.md 5)."""
+    if isinstance(value, dict):
+        return {name: masked(part, name) for name, part in value.items()}
+    if isinstance(value, list):
+        return [masked(part, key) for part in value]
+    return MASK if SECRETIVE.search(key) and not key.startswith("auth_method") else value

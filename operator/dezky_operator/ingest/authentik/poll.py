@@ -1,56 +1,42 @@
 """Polling Authentik's events: all of them, each once, though its list knows no time filter (facts/authentik.md 5).
 
-Everything before a point of the server's own clock that is two minutes old is settled: what was written then is
-committed, and read once, in windows. What is younger is read again at every look, and what was seen of it is
-remembered. Page numbers are never carried over: deletions shift them.
+What is older than two minutes is settled: whatever was written then is committed, and it is read once, in windows of
+time. What is younger is read again at every look, and what was seen of it is remembered, so an event that is committed
+late is not missed. The time is the earlier of the server's and ours: a clock that was ahead and is set right again
+must not leave a gap behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any
-
-import msgspec
 
 from dezky_operator.audit.times import written
-from dezky_operator.ingest.authentik.records import Read, read
+from dezky_operator.ingest.authentik.listing import PAGE, Listing, Page
+from dezky_operator.ingest.authentik.people import People
+from dezky_operator.ingest.authentik.position import REMEMBERED, Position, floored, position_of
+from dezky_operator.ingest.authentik.records import event_of
+from dezky_operator.ingest.authentik.rows import Found
+from dezky_operator.ingest.authentik.whose import asked, whose
 from dezky_operator.ingest.source import Look, SourceError
 from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.integrations.authentik.client import AuthentikClient
-from dezky_operator.integrations.errors import AuthFailed, IntegrationError, NoPermission
+from dezky_operator.integrations.errors import AuthFailed, IntegrationError, NoPermission, RateLimited
 from dezky_operator.store.tables import CursorRow
 
 SETTLED_AFTER = timedelta(seconds=120)
 """An event's time is set before it is committed: a long transaction shows it late (facts/authentik.md 5)."""
-PAGE = 100
 MOST = 1_000
-"""Events of a settled window: a wider one is read in parts."""
-NARROWEST, WIDEST = timedelta(seconds=1), timedelta(days=30)
-FIRST = timedelta(hours=6)
-"""How wide the first window is tried."""
+"""Events of one look, ten pages: a settled window with more is read in parts."""
+MOST_PAGES = REMEMBERED // PAGE
+"""Pages read of what is not settled. What lies beyond is read when it is."""
+NARROWEST, FIRST, WIDEST = timedelta(seconds=1), timedelta(hours=6), timedelta(days=30)
+"""Widths of a settled window: it is halved while it holds too many, and doubled when it held few."""
 TRIES = 3
 """How often a window is read again because events were deleted while its pages were."""
-
-
-class _Page(msgspec.Struct, frozen=True):
-    results: list[msgspec.Raw]
-    pagination: dict[str, Any]
-
-
-class _Created(msgspec.Struct, frozen=True):
-    created: str
-
-
-class _State(msgspec.Struct, frozen=True):
-    """How far it was read: everything before ``settled``, and the ids of what is younger."""
-
-    settled: str
-    seen: tuple[str, ...] = ()
-
-
-_PAGE, _STATE = msgspec.json.Decoder(_Page), msgspec.json.Decoder(_State)
+LOOKUPS = 200
+"""Accounts looked up in one look; then it ends, and the next one goes on."""
+NEEDED = "The token of this source needs view_event, view_user and view_group, each on everything."
 
 
 class AuthentikPoll:
@@ -61,7 +47,7 @@ class AuthentikPoll:
         client: AuthentikClient,
         *,
         src: str,
-        allow: frozenset[str] | None,
+        allow: Collection[str] | None,
         tenants: Callable[[], Tenants],
         now: Callable[[], str],
         own: str,
@@ -69,14 +55,15 @@ class AuthentikPoll:
         """Read through ``client``.
 
         Args:
-            client: with a token that may view events.
+            client: with a token that may view events, users and groups.
             src: name of the AuditSource.
-            allow: raw actions let into the log; None: all.
+            allow: Authentik's own names of the actions that are let into the log; None: all.
             tenants: all tenants at this moment.
             now: canonical time.
             own: user name of the operator's service account.
         """
-        self._client, self._src, self._allow = client, src, allow
+        self._listing, self._people = Listing(client), People(client)
+        self._src, self._allow = src, None if allow is None else frozenset(allow)
         self._tenants, self._now, self._own = tenants, now, own
         self._width = FIRST
 
@@ -85,7 +72,9 @@ class AuthentikPoll:
         try:
             return await self._look(cursor)
         except (AuthFailed, NoPermission) as error:
-            raise SourceError("AuthFailed", f"{error} It needs authentik_events.view_event.") from error
+            raise SourceError("AuthFailed", f"{error} {NEEDED}") from error
+        except RateLimited as error:
+            raise SourceError("RateLimited", str(error)) from error
         except IntegrationError as error:
             raise SourceError("Unreachable", str(error)) from error
 
@@ -93,130 +82,155 @@ class AuthentikPoll:
         """The connection is its owner's."""
 
     async def _look(self, cursor: CursorRow | None) -> Look:
-        state = _STATE.decode(cursor.position) if cursor and cursor.position else await self._beginning()
-        if state is None:
-            return Look(cursor=CursorRow(self._src, "", self._now(), ()))
-        start, target = datetime.fromisoformat(state.settled), _floored(await self._clock() - SETTLED_AFTER)
+        newest, theirs = await self._listing.newest()
+        ours = datetime.fromisoformat(self._now())
+        target = floored(min(ours, theirs or ours) - SETTLED_AFTER)
+        state = position_of(cursor) or await self._beginning(target)
+        if newest is None or state is None:
+            return Look(cursor=self._cursor(state))
+        # Never ahead of the clocks: what they were ahead is read once more after they were set right.
+        start = min(datetime.fromisoformat(state.settled), target)
         if start < target:
-            return await self._walk(state, start, target)
-        texts = await self._window(start, None)
-        if not texts:
-            await self._check_search(start)
-        found = self._read(texts)
-        seen = tuple(one.pk for one in found)
-        return self._found(found, state, _State(state.settled, seen), more=False)
+            return await self._walk(state, start, target, newest)
+        return await self._live(state, start, newest)
 
-    async def _walk(self, state: _State, start: datetime, target: datetime) -> Look:
-        """One settled window; it is narrowed until it holds what one look may read."""
-        while True:
-            end = min(start + self._width, target)
-            count = await self._count(start, end)
-            if count <= MOST or end - start <= NARROWEST:
-                break
-            self._width = max(self._width / 2, NARROWEST)
-        found = self._read(await self._window(start, end))
-        if count < MOST // 4:
-            self._width = min(self._width * 2, WIDEST)
-        return self._found(found, state, _State(_text(end), state.seen), more=True)
+    async def _beginning(self, target: datetime) -> Position | None:
+        """Where the oldest event is, or may still come to be; None while there is none."""
+        oldest = await self._listing.oldest()
+        if oldest is None:
+            return None
+        at = datetime.fromisoformat(oldest.at) if oldest.at else datetime.min.replace(tzinfo=UTC)
+        return Position(written(floored(min(at, target))))
 
-    def _found(self, found: list[Read], before: _State, after: _State, *, more: bool) -> Look:
-        known = set(before.seen)
-        fresh = [one for one in found if one.pk not in known]
-        allowed = [one.event for one in fresh if self._allow is None or not one.action or one.action in self._allow]
-        return Look(
-            events=tuple(allowed),
-            filtered=len(fresh) - len(allowed),
-            cursor=CursorRow(self._src, msgspec.json.encode(after).decode(), self._now(), ()),
-            more=more,
-            last_event=max((one.created for one in fresh), default=""),
+    # -- what is settled ----------------------------------------------------------------------
+
+    async def _walk(self, state: Position, start: datetime, target: datetime, newest: Found) -> Look:
+        """One window of it."""
+        end, entries = await self._window(start, target)
+        if not entries:
+            end = await self._after_gap(start, target, newest)
+        return await self._found(entries, state, Position(written(end), state.seen), more=True)
+
+    async def _window(self, start: datetime, target: datetime) -> tuple[datetime, list[Found]]:
+        """Where it ends, and all that it holds, none of it missing."""
+        for _ in range(TRIES):
+            end, first = await self._narrowed(start, target)
+            entries = await self._whole(start, end, first)
+            if entries is not None:
+                if first.count < MOST // 4:
+                    self._width = min(self._width * 2, WIDEST)
+                return end, entries
+        raise SourceError(
+            "Unstable",
+            "Authentik's events are being deleted while they are read. Nothing is skipped: the same is read again.",
         )
 
-    def _read(self, texts: list[bytes]) -> list[Read]:
+    async def _narrowed(self, start: datetime, target: datetime) -> tuple[datetime, Page]:
+        """The end of a window that holds no more than one look may read, and its first page."""
+        while True:
+            end = min(start + self._width, target)
+            first = await self._listing.page(start, end, 1)
+            if first.count <= MOST or end - start <= NARROWEST:
+                return end, first
+            self._width = max((end - start) // (2 * NARROWEST) * NARROWEST, NARROWEST)
+
+    async def _whole(self, start: datetime, end: datetime, first: Page) -> list[Found] | None:
+        """All pages; None when some of it was deleted between two of them, since the later ones then begin too late."""
+        entries, page, number = [*first.entries], first, 1
+        while page.next:
+            number += 1
+            page = await self._listing.page(start, end, number)
+            if page.count < first.count:
+                return None
+            entries += page.entries
+        return entries
+
+    async def _after_gap(self, start: datetime, target: datetime, newest: Found) -> datetime:
+        """Where there is something again after a window without anything."""
+        if not _is_from(newest, start):
+            return target
+        first = await self._listing.first(start)
+        if first is None:
+            await self._doubt(start)
+            return target
+        return min(floored(datetime.fromisoformat(first.at)), target) if first.at else start
+
+    async def _doubt(self, start: datetime) -> None:
+        """The search finds nothing, yet there was something: deleted since, or one more question tells otherwise."""
+        newest, _ = await self._listing.newest()
+        if newest is not None and _is_from(newest, start) and await self._listing.first(start) is None:
+            raise SourceError(
+                "SearchDegraded",
+                "Authentik finds no events where there are some: its query language is off (before 2026.5 it needs a "
+                "licence). Nothing is read until it answers by time; update Authentik to 2026.5 or later.",
+            )
+
+    # -- what is not yet ------------------------------------------------------------------------
+
+    async def _live(self, state: Position, start: datetime, newest: Found) -> Look:
+        """All that is younger, as far as it fits. Deletions in between do no harm: it is read again once settled."""
+        known, entries, fresh, number = set(state.seen), list[Found](), 0, 1
+        while number and number <= MOST_PAGES and fresh < MOST:
+            page = await self._listing.page(start, None, number)
+            entries += page.entries
+            fresh += sum(entry.ext not in known for entry in page.entries)
+            number = page.next
+        if not entries and _is_from(newest, start):
+            await self._doubt(start)
+        after = Position(written(start), tuple(entry.ext for entry in entries))
+        return await self._found(entries, state, after, more=0 < number <= MOST_PAGES)
+
+    # -- what a look found ------------------------------------------------------------------------
+
+    async def _found(self, entries: list[Found], before: Position, after: Position, *, more: bool) -> Look:
+        known = set(before.seen)
+        unknown = [entry for entry in {entry.ext: entry for entry in entries}.values() if entry.ext not in known]
+        taken = await self._attributable(unknown)
+        if len(taken) < len(unknown):
+            after, more = after.before(unknown[len(taken)], taken, before.seen), True
         tenants, recv = self._tenants(), self._now()
-        return [read(text, src=self._src, recv=recv, tenants=tenants, own=self._own) for text in texts]
+        allowed = [entry for entry in taken if self._allows(entry)]
+        events = (
+            event_of(
+                entry,
+                src=self._src,
+                recv=recv,
+                own=self._own,
+                tenant=whose(entry.row, self._people.place, tenants) if entry.row else None,
+            )
+            for entry in allowed
+        )
+        return Look(
+            events=tuple(events),
+            filtered=len(taken) - len(allowed),
+            cursor=self._cursor(after),
+            more=more,
+            last_event=max((entry.at for entry in taken), default=""),
+        )
 
-    # -- requests -------------------------------------------------------------------------
+    def _allows(self, entry: Found) -> bool:
+        """What can not be read is let in always: nobody knows what it is."""
+        return self._allow is None or entry.row is None or entry.row.action in self._allow
 
-    async def _beginning(self) -> _State | None:
-        """Where the oldest event is, or may still come to be; None while there is none."""
-        page, now = await self._page({"ordering": "created,pk", "page_size": "1"})
-        if not page.results:
-            return None
-        oldest = msgspec.json.decode(page.results[0], type=_Created).created
-        return _State(_text(_floored(min(datetime.fromisoformat(oldest), now - SETTLED_AFTER))))
+    async def _attributable(self, entries: list[Found]) -> list[Found]:
+        """Those from the first on of whom it is known whose they are, once the accounts were looked up."""
+        time = datetime.fromisoformat(self._now()).timestamp()
+        wanted: dict[int, None] = {}
+        taken = 0
+        for entry in entries:
+            if entry.row is not None and self._allows(entry):
+                more = [number for number in self._people.missing(asked(entry.row), time=time) if number not in wanted]
+                if len(wanted) + len(more) > LOOKUPS:
+                    break
+                wanted |= dict.fromkeys(more)
+            taken += 1
+        await self._people.learn(wanted, time=time)
+        return entries[:taken]
 
-    async def _clock(self) -> datetime:
-        """What time it is for the server: its clock stamps the events, ours may be another."""
-        _, date = await self._page({"ordering": "-created", "page_size": "1"})
-        return date
-
-    async def _count(self, start: datetime, end: datetime) -> int:
-        page, _ = await self._page({"search": _between(start, end), "page_size": "1", "ordering": "created,pk"})
-        self._check_filter(page, start)
-        return int(page.pagination["count"])
-
-    async def _window(self, start: datetime, end: datetime | None) -> list[bytes]:
-        """The texts of all events from ``start`` on, read again when some were deleted meanwhile."""
-        for _ in range(TRIES):
-            texts, whole = await self._pages(start, end)
-            if whole:
-                return texts
-        raise SourceError("Unstable", "Authentik's events are being deleted while they are read; it is tried again.")
-
-    async def _pages(self, start: datetime, end: datetime | None) -> tuple[list[bytes], bool]:
-        texts, number, count = list[bytes](), 1, 0
-        while number:
-            query = {"search": _between(start, end), "ordering": "created,pk"}
-            page, _ = await self._page({**query, "page_size": str(PAGE), "page": str(number)})
-            self._check_filter(page, start)
-            if int(page.pagination["count"]) < count:
-                return [], False
-            count, number = int(page.pagination["count"]), int(page.pagination["next"])
-            texts += [bytes(text) for text in page.results]
-        return texts, True
-
-    async def _page(self, params: dict[str, str]) -> tuple[_Page, datetime]:
-        content, date = await self._client.page("/events/events/", op="event.list", params=params)
-        try:
-            return _PAGE.decode(content), parsedate_to_datetime(date)
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
-            raise SourceError("Unreachable", "Authentik's list of events has an unknown form.") from error
-
-    # -- guards ---------------------------------------------------------------------------
-
-    def _check_filter(self, page: _Page, start: datetime) -> None:
-        """A search that is ignored lists everything: then the cursor would jump over what was never read."""
-        for text in page.results[:1]:
-            created = msgspec.json.decode(text, type=_Created).created
-            if datetime.fromisoformat(created) < start:
-                raise SourceError(
-                    "FilterIgnored",
-                    "Authentik lists events from before the time it was asked for: it does not search by time. "
-                    "Nothing is read until it does.",
-                )
-
-    async def _check_search(self, start: datetime) -> None:
-        """A search that became one for words finds nothing, while there is something."""
-        page, _ = await self._page({"ordering": "-created", "page_size": "1"})
-        for text in page.results:
-            created = datetime.fromisoformat(msgspec.json.decode(text, type=_Created).created)
-            if created >= start + timedelta(seconds=1):
-                raise SourceError(
-                    "SearchDegraded",
-                    "Authentik finds no events where there are some: its query language is off (before 2026.5 it needs "
-                    "a licence). Nothing is read until it answers by time.",
-                )
+    def _cursor(self, state: Position | None) -> CursorRow:
+        return CursorRow(self._src, state.text if state is not None else "", self._now(), ())
 
 
-def _between(start: datetime, end: datetime | None) -> str:
-    """The query: its language knows whole seconds of UTC only."""
-    until = f' and created < "{end:%Y-%m-%d %H:%M:%S}"' if end is not None else ""
-    return f'created >= "{start:%Y-%m-%d %H:%M:%S}"{until}'
-
-
-def _floored(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(microsecond=0)
-
-
-def _text(moment: datetime) -> str:
-    return written(moment)
+def _is_from(entry: Found, start: datetime) -> bool:
+    """Whether it is of a time from ``start`` on; what has no time may be."""
+    return not entry.at or datetime.fromisoformat(entry.at) >= start

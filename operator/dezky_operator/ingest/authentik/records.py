@@ -1,154 +1,155 @@
-"""An event of Authentik as one of the log (facts/authentik.md 5). Pure."""
+"""An entry of Authentik's list as an event of the log (facts/authentik.md 5). Pure."""
 
 from __future__ import annotations
 
-from hashlib import sha256
+import re
 from typing import Any
 
 import msgspec
 
 from dezky_operator.audit.event import Datum, Event
-from dezky_operator.audit.times import from_source
 from dezky_operator.ingest.authentik.actions import outcome_of, verb_of
+from dezky_operator.ingest.authentik.rows import Found, Row, user_number
 from dezky_operator.ingest.malformed import malformed
-from dezky_operator.ingest.tenants import KnownTenant, Tenants
+from dezky_operator.ingest.tenants import KnownTenant
 
 TYPE = "authentik"
-APPLICATION = "dezky-"
-"""Before a tenant's slug in the slug of its application."""
+USER = "user"
+PARTS = ("model", "authorized_application", "secret", "source", "invitation")
+"""Where an event keeps the object it is about, the surest place first."""
+UNKNOWN_ADDRESS = "255.255.255.255"
+"""What Authentik writes where it could not tell from where a request came."""
+_WORD = re.compile("[a-z0-9_]{1,64}", re.ASCII)
+_HEX = re.compile("[0-9a-f]{8,64}", re.ASCII)
 
 
-class User(msgspec.Struct, frozen=True):
-    """Who did it, as the event keeps it."""
+class Thing(msgspec.Struct, frozen=True, gc=False):
+    """The object an event is about. ``id`` is a user's number for a user, so that actor and object are one subject."""
 
-    pk: int = 0
-    username: str = ""
-    email: str = ""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What is read of an event; the rest is in its text."""
-
-    pk: str
-    action: str
-    created: str
-    user: User = User()
-    context: dict[str, Any] = {}
-    client_ip: str | None = None
-    brand: dict[str, Any] = {}
+    kind: str = ""
+    id: str = ""
+    name: str = ""
 
 
-_DECODER = msgspec.json.Decoder(Record)
+NOTHING = Thing()
 
 
-class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """An event with its id and its time as Authentik writes them; both empty where it has none."""
-
-    pk: str
-    created: str
-    action: str
-    event: Event
-
-
-def read(text: bytes, *, src: str, recv: str, tenants: Tenants, own: str) -> Read:
-    """The event of one text.
+def event_of(found: Found, *, src: str, recv: str, tenant: KnownTenant | None, own: str) -> Event:
+    """The event of one entry.
 
     Args:
-        text: the event's JSON, byte by byte.
+        found: the entry.
         src: name of the AuditSource.
         recv: canonical time of its arrival.
-        tenants: all tenants.
+        tenant: whose it is, as :func:`dezky_operator.ingest.authentik.whose.whose` finds it.
         own: user name of the operator's service account: what it did is marked, its steps are in the log already.
     """
-    try:
-        record = _DECODER.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        ext = _pk_of(text)
-        bad = malformed(src=src, source=TYPE, ext=ext, recv=recv, reason=type(error).__name__, raw=text)
-        return Read(pk=ext, created="", action="", event=bad)
-    at, time_source = from_source(record.created)
-    tenant = _tenant(record, tenants)
-    event = Event(
+    row = found.row
+    if row is None:
+        return malformed(src=src, source=TYPE, ext=found.ext, recv=recv, reason=found.reason, raw=found.text)
+    thing = thing_of(row)
+    number = row.who.number
+    return Event(
         src=src,
         source=TYPE,
-        ext=record.pk,
-        action=verb_of(record.action),
-        outcome=outcome_of(record.action),
+        ext=found.ext,
+        action=verb_of(row.action),
+        outcome=outcome_of(row.action, passing=row.part("result").get("passing")),
         recv=recv,
-        at=at,
-        time_source=time_source,
-        actor_type="user" if record.user.username else "",
-        resource_type=_model(record).get("model_name", "") or ("application" if _application(record) else ""),
+        at=found.at,
+        time_source=found.time_source,
+        actor_type=USER if number else "anonymous" if row.who.username else "",
+        resource_type=thing.kind,
         tenant=tenant.tenant_id if tenant else "",
         partner=tenant.partner if tenant else "",
-        data=_data(record, own),
-        values=_values(record, tenant),
-        raw=text,
+        data=_data(row, own),
+        values=_values(row, thing, tenant),
+        raw=found.text,
+        people=_people(row, number, thing),
     )
-    return Read(pk=record.pk, created=at, action=record.action, event=event)
 
 
-def _data(record: Record, own: str) -> dict[str, Datum]:
-    data: dict[str, Datum] = {}
-    if isinstance(method := record.context.get("auth_method"), str) and method:
-        data["method"] = method[:64]
-    request = record.context.get("http_request")
-    if isinstance(request, dict) and isinstance(number := request.get("request_id"), str):
-        data["request_id"] = number[:64]
-    if own and record.user.username == own:
+def thing_of(row: Row) -> Thing:
+    """What the event is about."""
+    if row.action.startswith("impersonation_") and row.who.on_behalf_of is not None:
+        other = row.who.on_behalf_of
+        return Thing(USER, str(other.number or ""), other.username or "")
+    for name in PARTS:
+        if (part := row.part(name)) and (found := _thing(part)).kind:
+            return found
+    if row.action == "login_failed" and not row.who.number:
+        return Thing(USER, "", tried(row))
+    return NOTHING
+
+
+def tried(row: Row) -> str:
+    """The name somebody tried to sign in with; empty when the event tells none."""
+    name = (row.context or {}).get("username")
+    return name if isinstance(name, str) else ""
+
+
+def _thing(part: dict[str, Any]) -> Thing:
+    kind, pk, name = part.get("model_name"), part.get("pk"), part.get("name")
+    if not isinstance(kind, str) or _WORD.fullmatch(kind) is None:
+        return NOTHING
+    if kind == USER:
+        key = str(user_number(pk) or "")
+    elif isinstance(pk, int) or (isinstance(pk, str) and pk.isdigit()):
+        # Providers are numbered as users are: without its kind one would be taken for the other, in an erasure too.
+        key = f"{kind}:{pk}"
+    else:
+        key = pk if isinstance(pk, str) else ""
+    return Thing(kind, key, name if isinstance(name, str) else "")
+
+
+def _data(row: Row, own: str) -> dict[str, Datum]:
+    """Only what can be nobody's name: words of Authentik's own, ids that it drew, yes and no."""
+    context = row.context or {}
+    words = {
+        "method": context.get("auth_method"),
+        "app": row.part("model").get("app"),
+        "stage": row.part("stage").get("model_name"),
+    }
+    data: dict[str, Datum] = {
+        key: word for key, word in words.items() if isinstance(word, str) and _WORD.fullmatch(word)
+    }
+    request = row.part("http_request").get("request_id")
+    if isinstance(request, str) and _HEX.fullmatch(request) is not None:
+        data["request_id"] = request
+    if row.part("auth_method_args").get("mfa_devices"):
+        data["mfa"] = True
+    if row.action == "user_write" and isinstance(made := context.get("created"), bool):
+        data["created"] = made
+    if isinstance(scopes := context.get("scopes"), str):
+        data["offline"] = "offline_access" in scopes.split()
+    if row.who.on_behalf_of is not None:
+        data["impersonating"] = True
+    if own and row.who.username == own:
         data["own"] = True
     return data
 
 
-def _values(record: Record, tenant: KnownTenant | None) -> dict[str, str]:
-    user, model = record.user, _model(record)
+def _values(row: Row, thing: Thing, tenant: KnownTenant | None) -> dict[str, str]:
+    who, number = row.who, row.who.number
+    name = who.username or ""
     values = {
-        "actor.id": str(user.pk) if user.pk else "",
-        "actor.email": user.email or (user.username if "@" in user.username else ""),
-        "actor.ip": record.client_ip or "",
-        "resource.id": str(model.get("pk") or ""),
-        "resource.name": model.get("name", "") or _application(record),
+        "actor.id": str(number) if number else "",
+        "actor.email": (who.email or (name if "@" in name else "")) if number else "",
+        "actor.ip": row.client_ip if row.client_ip and row.client_ip != UNKNOWN_ADDRESS else "",
+        "resource.id": thing.id,
+        "resource.name": thing.name,
         "tenant.slug": tenant.slug if tenant else "",
         "partner.slug": tenant.partner_slug if tenant else "",
     }
     return {path: text for path, text in values.items() if text}
 
 
-def _tenant(record: Record, tenants: Tenants) -> KnownTenant | None:
-    """By who acted, by the application signed in to, by the object changed; else nobody's.
-
-    A member's user name is an address in one of the tenant's domains (design 6), so no user has to be looked up, and an
-    event of a user who is gone still finds its tenant.
-    """
-    name = _model(record).get("name", "")
-    found = tenants.by_address(record.user.username) or tenants.by_address(record.user.email)
-    found = found or tenants.by_slug(_application(record).removeprefix(APPLICATION))
-    return (
-        found or tenants.by_address(name) or tenants.by_group(name) or tenants.by_slug(name.removeprefix(APPLICATION))
-    )
-
-
-def _application(record: Record) -> str:
-    """Slug of the application that was signed in to."""
-    application = record.context.get("authorized_application")
-    slug = application.get("slug") if isinstance(application, dict) else None
-    return slug if isinstance(slug, str) else ""
-
-
-def _model(record: Record) -> dict[str, str]:
-    """The object an event is about; only texts of it count."""
-    model = record.context.get("model")
-    held = model if isinstance(model, dict) else {}
-    return {key: str(value) for key, value in held.items() if isinstance(value, str | int)}
-
-
-class _Pk(msgspec.Struct, frozen=True):
-    pk: str
-
-
-def _pk_of(text: bytes) -> str:
-    """The id of an event whose other fields have an unknown form; a hash of its text where even that is none."""
-    try:
-        return msgspec.json.decode(text, type=_Pk).pk
-    except msgspec.MsgspecError:
-        return f"sha256:{sha256(text).hexdigest()}"
+def _people(row: Row, actor: int, thing: Thing) -> tuple[str, ...]:
+    """Everybody else whom the text names: erasing one of them erases it."""
+    others = {other.number for other in (row.who.on_behalf_of, row.who.authenticated_as) if other is not None}
+    for part in (row.context or {}).values():
+        if isinstance(part, dict) and part.get("model_name") == USER:
+            others.add(user_number(part.get("pk")))
+    if not others:
+        return ()
+    return tuple(str(number) for number in sorted(others - {0, actor}) if str(number) != thing.id)
