@@ -6,18 +6,17 @@ from typing import Any
 
 import msgspec
 
+from dezky_operator.integrations.stalwart.ids import ALPHABET
+
 PLATFORMS = "dezky:server:platform"
 """The mark that the server's own default domain counts as having: it has none, and is never a tenant's."""
 DISABLE_LOGIN = {"authenticate": True}
 """What a role's ``disabledPermissions`` must hold so that nobody with the role can log in (facts/stalwart.md 11.5)."""
 
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz792013"
-
-
 def age(key: str) -> tuple[int, ...]:
     """What objects are sorted by, the oldest first: ids count up in their own alphabet (facts/stalwart.md 2.2)."""
-    return (len(key), *map(_ALPHABET.find, key))
+    return (len(key), *map(ALPHABET.find, key))
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
