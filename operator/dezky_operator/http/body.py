@@ -18,7 +18,7 @@ from dezky_operator.http.spool import Upload
 
 AT_ONCE = 256 << 10
 """Bytes of one write; the disk is asked for its room as often."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class BodyError(Exception):

@@ -21,7 +21,6 @@ from dezky_operator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 Keep = Callable[[Sequence[Event]], Awaitable[None]]
-Pause = Callable[[float], Awaitable[None]]
 UNAVAILABLE = (StoreError, NotAppendedError, OSError)
 """What keeping events may end with when it has to be tried again."""
 CHUNK = 64 << 10
@@ -29,18 +28,15 @@ TOGETHER = 500
 """Events of one call."""
 TOGETHER_BYTES = 4 << 20
 AGAIN = 5.0
-"""Seconds until what failed is tried again."""
 
 
 class Drain:
     """Parses what waits in a spool, the oldest first."""
 
-    def __init__(
-        self, spool: Spool, reader: Reader, keep: Keep, *, metrics: Metrics, pause: Pause = asyncio.sleep
-    ) -> None:
-        """``keep`` returns once events are durable; ``pause`` waits so many seconds."""
+    def __init__(self, spool: Spool, reader: Reader, keep: Keep, *, metrics: Metrics, again: float = AGAIN) -> None:
+        """``keep`` returns once events are durable; after ``again`` seconds what failed is tried again."""
         self._spool, self._reader, self._keep = spool, reader, keep
-        self._metrics, self._pause = metrics, pause
+        self._metrics, self._again = metrics, again
         self._more = asyncio.Event()
 
     def wake(self) -> None:
@@ -52,15 +48,14 @@ class Drain:
         while True:
             self._more.clear()
             if not await self._round():
-                await self._pause(AGAIN)
+                await asyncio.sleep(self._again)
                 continue
             await self._more.wait()
 
     async def _round(self) -> bool:
         """Everything that waits; False when some of it is to be tried again."""
         try:
-            bodies = await asyncio.to_thread(lambda: list(self._spool.pending()))
-            for body in bodies:
+            for body in await asyncio.to_thread(lambda: list(self._spool.pending())):
                 await self._measure()
                 await self._parse(body)
                 await asyncio.to_thread(self._spool.done, body)
@@ -68,6 +63,9 @@ class Drain:
         except UNAVAILABLE as error:
             # Without its text: a disk's or a store's may hold paths and values.
             log.warning("webhook_bodies_wait", reason=type(error).__name__)
+            return False
+        except Exception as error:  # noqa: BLE001 - what was acknowledged is never given up, whatever it meets
+            log.error("webhook_body_fails", reason=type(error).__name__)  # noqa: TRY400 - the trace may hold values
             return False
         return True
 

@@ -21,7 +21,7 @@ from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.config import WebhookSettings
 from dezky_operator.http.answers import Answers
 from dezky_operator.http.body import Body, BodyError
-from dezky_operator.http.drain import CHUNK, UNAVAILABLE, Drain
+from dezky_operator.http.drain import AGAIN, CHUNK, UNAVAILABLE, Drain
 from dezky_operator.http.signature import HEADER, Seal, signature_of
 from dezky_operator.http.spool import Spool, free_bytes
 from dezky_operator.ingest.stalwart.body import Reader
@@ -51,6 +51,7 @@ class StalwartIngress:
         free: Callable[[Path], int] = free_bytes,
         idle_seconds: float = IDLE_SECONDS,
         whole_seconds: float = WHOLE_SECONDS,
+        again_seconds: float = AGAIN,
     ) -> None:
         """Take events in.
 
@@ -65,13 +66,14 @@ class StalwartIngress:
             free: bytes left on a directory's disk.
             idle_seconds: how long a sender may be silent inside a body.
             whole_seconds: how long a body may take.
+            again_seconds: when what could not be parsed or kept is tried again.
         """
         self._accept, self._directory, self._secrets, self._settings = accept, directory, secrets, settings
         self._reader, self._clock, self._free = reader, clock, free
         self._idle, self._whole = idle_seconds, whole_seconds
         self._answers = Answers(metrics, settings)
         self._spool = Spool(directory)
-        self._drain = Drain(self._spool, reader, self._keep, metrics=metrics)
+        self._drain = Drain(self._spool, reader, self._keep, metrics=metrics, again=again_seconds)
         self._taking = 0
         self._awaited: dict[bytes, asyncio.Future[None]] = {}
 
