@@ -92,6 +92,7 @@ class StalwartIngress:
 
     def hear(self, marker: str) -> Awaitable[None]:
         """Done once an event that holds ``marker`` came in under a good signature and is in the log."""
+        self._awaited = {text: future for text, future in self._awaited.items() if not future.done()}
         return self._awaited.setdefault(marker.encode(), asyncio.get_running_loop().create_future())
 
     # -- one request -----------------------------------------------------------------------

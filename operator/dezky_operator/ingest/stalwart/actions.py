@@ -67,7 +67,8 @@ _VERBS = {
     ),
     "dkim_failure": (Outcome.FAILURE, "smtp.dkim-fail dkim.fail"),
     "dmarc_failure": (Outcome.FAILURE, "smtp.dmarc-fail dmarc.fail"),
-    "spam_detected": (Outcome.SUCCESS, "message-ingest.spam spam.classify"),
+    # `spam.classify` is told of every message that is looked at, so it is no spam that was found.
+    "spam_detected": (Outcome.SUCCESS, "message-ingest.spam"),
 }
 VERBS = tuple(_VERBS)
 """The fourteen, without their prefix."""

@@ -124,6 +124,40 @@ class SystemSettings(_Object, frozen=True, kw_only=True):
     default_domain_id: str | None = None
 
 
+class WebHook(_Object, frozen=True, kw_only=True):
+    """Where events are sent. The key never comes back; ``http_headers`` hold our mark, there is no description.
+
+    ``timeout``, ``throttle`` and ``discard_after`` in milliseconds.
+    """
+
+    id: str
+    url: str = ""
+    enable: bool = True
+    events: dict[str, bool] = {}
+    events_policy: str = ""
+    http_headers: dict[str, str] = {}
+    http_auth: Variant = Variant()
+    timeout: int = 0
+    throttle: int = 0
+    discard_after: int = 0
+    lossy: bool = False
+    allow_invalid_certs: bool = False
+
+
+class _EventType(_Object, frozen=True, kw_only=True):
+    name: str
+
+
+class _Enums(_Object, frozen=True, kw_only=True):
+    event_types: list[_EventType] = msgspec.field(name="EventType")
+
+
+class Schema(_Object, frozen=True, kw_only=True):
+    """The part of the server's schema that is read."""
+
+    enums: _Enums
+
+
 def as_json(value: Any) -> Any:
     """An object as Stalwart writes it."""
     return msgspec.to_builtins(value)
