@@ -132,6 +132,7 @@ def test_an_app_password_names_only_the_local_part_so_the_account_tells_whose_it
         {"to": "ann@nord.eu"},
         {"domain": "nord.test", "from": "bob@acme.test"},
         {"to": ["x@elsewhere.test"], "domain": "elsewhere.test", "from": "ann@nord.test"},
+        {"details": "nord.test", "from": "bob@acme.test"},
         {"email": "ann@nord.test"},
         {"account": "ann@nord.test"},
         {"username": "ann@nord.test"},
@@ -183,6 +184,15 @@ def test_no_name_or_address_is_in_what_the_line_holds_in_clear() -> None:
     error = {"type": "smtp.error", "data": {"details": text}}
     event = one("delivery.failed", **dict.fromkeys(keys, text), listenerId=text, result=error, causedBy=text, code=550)
     assert event.data == {"event": "delivery.failed", "code": 550, "result": "smtp.error"}
+
+
+def test_a_credential_that_stalwart_tells_in_clear_is_not_kept() -> None:
+    """facts/stalwart.md 11.10: an app password sent as a token. Two of them are still two events."""
+    secret = "app_f00ba4-not-to-be-kept"
+    first, other = read(batch(sent("auth.error", details=secret), sent("auth.error", details="API_bm90")))
+    assert secret not in repr(first) + repr(other)
+    assert b"may be a credential" in first.raw
+    assert first.ext[:64] != other.ext[:64]
 
 
 def test_a_number_too_large_for_json_readers_is_text() -> None:

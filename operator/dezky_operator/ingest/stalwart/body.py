@@ -23,6 +23,7 @@ DEEPEST = 8
 """Lists in lists that are opened in search of events."""
 MOST_PEOPLE = 1_000
 """People of one event whose keys seal it together; a mail server takes a hundred recipients at once."""
+TELLS_SECRETS = "auth.error"
 _OWN = frozenset({"id", "type", "createdAt", "data"})
 
 
@@ -103,7 +104,8 @@ class Reading:
                 for found in (*inner.feed(element.data), *inner.end()):
                     yield from self._events(found, depth + 1)
                 return
-            yield self._reader.event(_report(value), element.data, self._recv, self._ordinals)
+            report = _report(value)
+            yield self._reader.event(report, _kept(report, element.data), self._recv, self._ordinals)
         except Unreadable as problem:
             yield self._reader.unreadable(element.data, str(problem), self._recv, self._ordinals)
 
@@ -119,6 +121,14 @@ def _decoded(element: Element) -> object:
         raise Unreadable("nested too deep") from None
     except msgspec.DecodeError:
         raise Unreadable("not JSON") from None
+
+
+def _kept(report: Report, raw: bytes) -> bytes:
+    """The text to keep. Stalwart tells a token or app password that it can not read in clear: no log may hold that."""
+    if report.kind.lower() != TELLS_SECRETS or "details" not in report.data:
+        return raw
+    data = {**report.data, "details": "removed: may be a credential"}
+    return msgspec.json.encode({**report.content, "data": data, "id": report.id})
 
 
 def _is_list(value: object) -> bool:

@@ -16,6 +16,7 @@ _ACCOUNT_NAMES = ("accountName", "email", "account", "username")
 _IPS = ("remoteIp", "ip")
 _TARGETS = ("to", "address")
 _HIGHEST_ID = 2**64
+_LONGEST_DOMAIN = 253
 
 
 class People(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class People(msgspec.Struct, frozen=True, kw_only=True):
         account: JMAP id of the account; ``account_name`` as the event has it, which may be the bare local part.
         address: the account's address, from its name or from what is known of it.
         sender, recipients: addresses of a message; ``domain`` is one that the event names.
+        details: free text; of some events it is a domain and nothing else.
     """
 
     account: str = ""
@@ -33,6 +35,7 @@ class People(msgspec.Struct, frozen=True, kw_only=True):
     sender: str = ""
     recipients: tuple[str, ...] = ()
     domain: str = ""
+    details: str = ""
     ip: str = ""
 
     @property
@@ -49,8 +52,8 @@ class People(msgspec.Struct, frozen=True, kw_only=True):
                 yield name.lower()
 
     def tenant(self, tenants: Tenants) -> KnownTenant | None:
-        """The first of account, recipients, domain and sender that is some tenant's."""
-        for address in (self.address, *self.recipients, f"@{self.domain}", self.sender):
+        """The first of account, recipients, domains and sender that is some tenant's."""
+        for address in (self.address, *self.recipients, f"@{self.domain}", f"@{self.details}", self.sender):
             if (found := tenants.by_address(address)) is not None:
                 return found
         return None
@@ -66,6 +69,7 @@ def people_of(data: Mapping[str, object], address_of: AddressOf) -> People:
         sender=_text(data.get("from")),
         recipients=tuple(_texts(next((data[key] for key in _TARGETS if data.get(key)), None))),
         domain=_text(data.get("domain")),
+        details=_text(data.get("details"))[:_LONGEST_DOMAIN],
         ip=next(filter(None, (_ip(data.get(key)) for key in _IPS)), ""),
     )
 

@@ -17,7 +17,7 @@ from dezky_operator.integrations.steps import Plan, Step, Value, Verb
 
 PROBE = "jmap.unknown-method"
 """What a call of a method that is not there is told as: nobody is let in, locked out or counted by it."""
-_WANTED = f"""auth.success auth.failed auth.error auth.too-many-attempts auth.mfa-required auth.credential-expired
+_WANTED = f"""auth.success auth.failed auth.too-many-attempts auth.mfa-required auth.credential-expired
     auth.token-expired security.authentication-ban security.abuse-ban security.scan-ban security.loiter-ban
     security.ip-blocked security.ip-unauthorized security.unauthorized message-ingest.ham message-ingest.spam
     message-ingest.error queue.message-queued queue.authenticated-message-queued delivery.delivered
@@ -30,7 +30,7 @@ _WANTED = f"""auth.success auth.failed auth.error auth.too-many-attempts auth.mf
     acme.error server.startup server.shutdown server.licensing task-manager.task-failed {PROBE}"""
 WANTED = frozenset(_WANTED.split())
 """What the log is about (facts/stalwart.md 5.5). Names that a version does not know are left out: one of them and the
-whole set would be refused.
+whole set would be refused. `auth.error` is none of them: it tells a wrong token or app password in clear.
 """
 MARK = "X-Dezky-Webhook"
 """The header that says whose hook it is, and by a fingerprint which key it has: the key itself never comes back."""
