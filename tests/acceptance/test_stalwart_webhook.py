@@ -214,9 +214,8 @@ async def test_a_hook_that_runs_keeps_its_address_until_it_was_off(jmap: Jmap, t
 async def test_nothing_is_sent_before_a_reload(jmap: Jmap, told: Receiver) -> None:
     async with receiver() as other:
         key = {"@type": "Value", "secret": KEY}
-        events = {"eventsPolicy": "include", "events": {PROBE: True}}
         await hooked(jmap, told)
-        await jmap.make("WebHook", url=other.url, signatureKey=key, **events)
+        await jmap.make("WebHook", url=other.url, signatureKey=key, eventsPolicy="include", events={PROBE: True})
         await jmap.call(NUDGE, ids=None)
         await told.has(PROBE)
         assert other.deliveries == []

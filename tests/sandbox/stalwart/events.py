@@ -100,14 +100,15 @@ class Events:
         """The credential was right and its owner is locked out. Over IMAP the connection is not told."""
         found = SPAN.get()
         bare = found is not None and found.listener == "imaps"
-        data = {"details": "authenticate", "accountId": decode(account), "remoteIp": _address()}
-        self.tell("security.unauthorized", bare=bare, **data)
+        number = decode(account)
+        self.tell("security.unauthorized", bare=bare, details="authenticate", accountId=number, remoteIp=_address())
 
     # -- mail ----------------------------------------------------------------------------------
 
     def queued(self, queue: int, sender: str, recipients: list[str], size: int) -> None:
         """A message was taken."""
-        self.tell("queue.message-queued", queueId=queue, **{"from": sender}, to=recipients, size=size)
+        data: Data = {"queueId": queue, "from": sender, "to": recipients, "size": size}
+        self.tell("queue.message-queued", **data)
 
     def ingested(self, queue: int, account: str, sender: str, recipient: str, size: int) -> None:
         """A message is in a mailbox."""
