@@ -41,8 +41,8 @@ SECONDS, SENDERS, EVENTS, PRUNED = 8.0, 4, 20, 40_000
 IDLE = 4
 """Times the length of a step that a prune then waits."""
 THROTTLE = 1000.0
-"""Milliseconds between two batches of one Stalwart. An answer that takes longer leaves later events waiting for the next
-one (facts/stalwart.md 5.4), so that is the budget, and a batch a second from each sender is the rate it asks for.
+"""Milliseconds between two batches of one Stalwart. An answer that takes longer leaves later events waiting for the
+next one (facts/stalwart.md 5.4), so that is the budget, and a batch a second from each sender is the rate it asks for.
 """
 NUMBERS = count()
 
