@@ -7,8 +7,10 @@ import uuid
 
 import pytest
 
+from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.integrations.stalwart.bootstrap import Plan, StalwartBootstrap
 from dezky_operator.integrations.stalwart.client import StalwartClient
+from dezky_operator.integrations.stalwart.webhook import ensure_webhook
 from dezky_operator.integrations.steps import System
 from tests.acceptance import reconcile
 from tests.acceptance.jmap import Jmap
@@ -29,7 +31,7 @@ def offered() -> None:
 
 @pytest.mark.usefixtures("offered")
 async def test_bootstrap_makes_a_key_that_works_and_the_second_run_changes_nothing(stalwart: Mail, jmap: Jmap) -> None:
-    """C018: the key is shown once; with it, and nothing more, the operator can work."""
+    """C018: the key is shown once; with it, and nothing more, the operator can work, and keep its WebHook (C103)."""
     installation = str(uuid.uuid4())
     mark = f"dezky:{installation}:platform"
     (before,) = (await jmap.ok("x:Http/get", ids=["singleton"]))["list"]
@@ -43,6 +45,16 @@ async def test_bootstrap_makes_a_key_that_works_and_the_second_run_changes_nothi
         assert (again.key, again.lines) == ("", [])
         async with reconcile.mail(stalwart.web, f"Bearer {first.key}") as operator:
             await operator.integration.probe()
+        async with reconcile.connection(System.STALWART, stalwart.web, f"Bearer {first.key}") as found:
+            hook = await ensure_webhook(
+                StalwartClient(found),
+                url="http://127.0.0.1:9/",
+                key="k" * 32,
+                installation_id=installation,
+                recorder=NoRecorder(),
+            )
+            assert hook.can_be_verified
+        await jmap.raze("WebHook", hook.id)
         (role,) = await jmap.find("Role", description=mark)
         assert "impersonate" not in role["enabledPermissions"], "that right reads all mail"
     finally:

@@ -140,6 +140,18 @@ class Metrics:
             "dezky_audit_refused", "1 while the audit log takes no events.", registry=self.registry
         )
 
+        self.webhook_requests = Counter(
+            "dezky_audit_webhook_requests",
+            "Requests to Stalwart's webhook by what became of them.",
+            ["answer"],
+            registry=self.registry,
+        )
+        self.webhook_pending = Gauge(
+            "dezky_audit_webhook_pending_bytes",
+            "Bodies of Stalwart's webhook that are kept and not parsed yet.",
+            registry=self.registry,
+        )
+
     def forget_tenant(self, name: str) -> None:
         """Drop what was measured per tenant; a deleted one would stay on every dashboard for ever."""
         try:

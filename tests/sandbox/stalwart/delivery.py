@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
+from tests.sandbox.stalwart.events import Events
 from tests.sandbox.stalwart.limits import Limits
 from tests.sandbox.stalwart.objects import Objects
 from tests.sandbox.stalwart.settings import Live
@@ -36,8 +38,9 @@ class Envelope:
 class Mailroom:
     """Takes recipients and messages."""
 
-    def __init__(self, objects: Objects, live: Live, limits: Limits) -> None:
-        self._objects, self._live, self._limits = objects, live, limits
+    def __init__(self, objects: Objects, live: Live, limits: Limits, events: Events) -> None:
+        self._objects, self._live, self._limits, self._events = objects, live, limits, events
+        self._numbers = count(342_282_590_291_531_776, 1 << 20)
         self.bounced: list[tuple[str, str]] = []
         """(recipient, reason) of messages that were accepted and then sent back."""
         self.queued: list[tuple[str, str]] = []
@@ -49,11 +52,14 @@ class Mailroom:
         """The answer to RCPT. Suspended accounts still take mail; a hold acts after the address was found."""
         domain = self._objects.names.get(address.rpartition("@")[2])
         if domain is None and not envelope.authenticated:
+            self._events.tell("smtp.relay-not-allowed", to=address)
             return "550 5.1.2 Relay not allowed."
         if domain is not None and not self.is_known(address):
+            self._events.tell("smtp.mailbox-does-not-exist", to=address)
             return "550 5.1.2 Mailbox does not exist."
         if address not in envelope.recipients:
             if self._is_held(envelope, address):
+                self._events.tell("smtp.rate-limit-exceeded", to=address)
                 return SLOW_DOWN
             envelope.recipients.append(address)
         return ACCEPTED
@@ -98,21 +104,29 @@ class Mailroom:
 
     def deliver(self, envelope: Envelope, message: bytes) -> None:
         """After DATA was accepted: stored, sent back, or kept waiting."""
+        number, size = next(self._numbers), len(message)
+        self._events.queued(number, envelope.sender, envelope.recipients, size)
         for address in envelope.recipients:
             boxes = self.mailboxes(address)
             if not boxes:
                 self.outbound.append(address)
             for key in boxes:
-                self._store(address, self._objects.by_type["Account"][key], message)
+                if self._store(address, self._objects.by_type["Account"][key], message):
+                    self._events.ingested(number, key, envelope.sender, address, size)
+                    self._events.delivered(number, envelope.sender, address, size)
 
-    def _store(self, address: str, account: Record, message: bytes) -> None:
+    def _store(self, address: str, account: Record, message: bytes) -> bool:
+        """Whether the message is in the mailbox now."""
         quota = account["quotas"].get("maxDiskQuota", 0)
         if "emailReceive" not in self._objects.rights.held(account):
             self.bounced.append((address, "550 5.5.0 This account is not authorized to receive email."))
         elif quota and self._objects.used(account["id"]) + len(message) > quota:
             self.queued.append((address, "451 4.3.0 Mailbox over quota."))
+            self._events.tell("limit.quota", bare=True, limit=quota, size=self._objects.used(account["id"]), to=address)
         else:
             self._objects.mail[account["id"]].append(message)
+            return True
+        return False
 
     # -- throttles --------------------------------------------------------------------------
 

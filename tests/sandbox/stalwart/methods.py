@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.sandbox.stalwart.credentials import Credentials
 from tests.sandbox.stalwart.errors import MethodError, SetError
+from tests.sandbox.stalwart.events import Events
 from tests.sandbox.stalwart.ids import decode, is_id
 from tests.sandbox.stalwart.kinds import KINDS
 from tests.sandbox.stalwart.objects import SECONDARY, SINGLETONS, Objects
@@ -25,8 +26,9 @@ VERBS = ("create", "update", "destroy")
 class Methods:
     """Answers one method call after the other."""
 
-    def __init__(self, objects: Objects, live: Live) -> None:
-        self._objects, self._live = objects, live
+    def __init__(self, objects: Objects, live: Live, events: Events, loaded: Callable[[], None]) -> None:
+        """``loaded`` is called after every reload of the settings."""
+        self._objects, self._live, self._events, self._loaded = objects, live, events, loaded
         self._credentials = Credentials(objects)
         self._actions = 0
 
@@ -34,10 +36,13 @@ class Methods:
         """The answer to ``x:Kind/act``. Raises MethodError."""
         kind, _, act = name.removeprefix("x:").partition("/")
         known = kind in {*KINDS, *SINGLETONS, "Action"} and act in {"get", "query", "set"}
+        caller = decode(visitor.id)
         if not name.startswith("x:") or not known:
+            self._events.tell("jmap.unknown-method", details=name, accountId=caller, causedBy="error")
             raise MethodError("unknownMethod", name)
         self._may(kind, act, arguments, visitor)
         account = self._account(arguments, visitor)
+        self._events.tell("jmap.method-call", id=name, accountId=caller, elapsed=1)
         if act == "get":
             answer = self._get(kind, arguments, account, created)
         elif act == "query":
@@ -136,6 +141,7 @@ class Methods:
             raise SetError("forbidden", description=text)
         if kind == "ReloadSettings":
             self._live.reload()
+            self._loaded()
         elif kind == "ReloadBlockedIps":
             self._live.reload_bans()
         self._actions += 1

@@ -16,8 +16,9 @@ _EVENTS = """auth.success auth.failed auth.error auth.too-many-attempts auth.mfa
     smtp.dkim-fail smtp.dmarc-fail milter.action-reject mta-hook.action-reject mta-sts.not-authorized
     dane.authentication-failure spam.classify limit.quota limit.tenant-quota dkim.signature-created
     dkim.signature-published dkim.signature-retired dkim.signature-deleted dns.record-created
-    dns.record-creation-failed dns.record-deletion-failed server.startup server.shutdown server.licensing
-    task-manager.task-failed telemetry.webhook-error jmap.method-call"""
+    dns.record-creation-failed dns.record-deletion-failed acme.order-completed acme.auth-error acme.error
+    security.loiter-ban server.startup server.shutdown server.licensing
+    task-manager.task-failed telemetry.webhook-error jmap.method-call jmap.unknown-method"""
 EVENTS = frozenset(_EVENTS.split())
 """A part of the 637 event types; the stand-in's schema names exactly these."""
 _QUOTAS = """maxEmails maxMailboxes maxEmailSubmissions maxEmailIdentities maxParticipantIdentities maxSieveScripts

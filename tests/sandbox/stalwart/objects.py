@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tests.sandbox.stalwart.checks import MASKED, Checks, Grants
@@ -142,6 +142,8 @@ class Objects:
             out["dnsZoneFile"] = self.zone(record)
         if kind == "DkimSignature":
             out["privateKey"] = {"@type": "Text", "secret": MASKED}
+        if kind == "WebHook" and "secret" in out.get("signatureKey", {}):
+            out["signatureKey"] = {**out["signatureKey"], "secret": MASKED}
         if kind in {"Account", "MailingList"}:
             out["emailAddress"] = self.address(record)
         if kind == "Account":
@@ -227,21 +229,23 @@ class Objects:
         if kind == "Domain" and _has_automatic_keys(record) and not (before and _has_automatic_keys(before)):
             self._tasks.append((self._clock() + TASK_DELAY, record["id"]))
 
-    def work(self) -> None:
-        """Do the tasks that are due. Keys that somebody destroyed are not made again."""
+    def work(self) -> list[Record]:
+        """Do the tasks that are due; the signing keys made. Keys that somebody destroyed are not made again."""
+        made: list[Record] = []
         due = [domain for at, domain in self._tasks if at <= self._clock()]
         self._tasks = [task for task in self._tasks if task[0] > self._clock()]
         for key in due:
             domain = self.by_type["Domain"].get(key)
             if domain and _has_automatic_keys(domain):
-                self._automatic_keys(domain)
+                made += self._automatic_keys(domain)
+        return made
 
-    def _automatic_keys(self, domain: Record) -> None:
+    def _automatic_keys(self, domain: Record) -> Iterator[Record]:
         """Active at once: mail is signed before anybody can have published the record."""
         day = time.strftime("%Y%m%d", time.gmtime(self._clock()))
         for algorithm, kind in (("rsa", "Dkim1RsaSha256"), ("ed25519", "Dkim1Ed25519Sha256")):
             body = {"@type": kind, "domainId": domain["id"], "selector": f"v1-{algorithm}-{day}"}
-            self.create("DkimSignature", {**body, "privateKey": {"@type": "Text", "secret": pem(kind)}})
+            yield self.create("DkimSignature", {**body, "privateKey": {"@type": "Text", "secret": pem(kind)}})
 
     def _forget_keys(self, account: str) -> None:
         for kind in SECONDARY:

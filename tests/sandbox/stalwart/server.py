@@ -8,12 +8,14 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
 
 from tests.sandbox.stalwart import answers
 from tests.sandbox.stalwart.delivery import Mailroom
+from tests.sandbox.stalwart.events import SPAN, Events, Span, span
+from tests.sandbox.stalwart.hooks import Hooks
 from tests.sandbox.stalwart.imap import serve_imap
 from tests.sandbox.stalwart.limits import AT_ONCE, Limits
 from tests.sandbox.stalwart.methods import OBJECTS, Methods
@@ -47,11 +49,15 @@ class StalwartStandIn(StandIn):
         self.objects = Objects(hostname=hostname, clock=clock)
         self.live = Live(self.objects)
         self.limits = Limits(self.objects, self.live, clock=clock)
-        self.visitors = Visitors(self.objects, self.live, self.limits, admin=admin, clock=clock)
-        self.mailroom = Mailroom(self.objects, self.live, self.limits)
+        self.events = Events()
+        self.visitors = Visitors(self.objects, self.live, self.limits, admin=admin, events=self.events, clock=clock)
+        self.mailroom = Mailroom(self.objects, self.live, self.limits, self.events)
+        self._hooks = Hooks(clock)
+        self.events.listen(self._hooks.tell)
         self.smtp_port = self.imap_port = 0
-        self._methods = Methods(self.objects, self.live)
+        self._methods = Methods(self.objects, self.live, self.events, self._load_hooks)
         self._servers: list[asyncio.Server] = []
+        self._spans: WeakKeyDictionary[asyncio.Transport, Span] = WeakKeyDictionary()
         self._met: WeakSet[asyncio.Transport] = WeakSet()
         """Connections of addresses that were not shut out when they came."""
         self.work_time = 0.001
@@ -88,14 +94,16 @@ class StalwartStandIn(StandIn):
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """HTTP, SMTP and IMAP on loopback."""
         url = await super().start(host, port)
+        self._load_hooks()
         protocols: tuple[Protocol, ...] = (
             lambda r, w: serve_smtp(r, w, self.visitors, self.mailroom),
             lambda r, w: serve_imap(r, w, self.visitors, self.objects),
         )
+        listeners = ("smtp", "imaps")
         ports = (self.smtp_port, self.imap_port)
         self._servers = [
-            await asyncio.start_server(self._guarded(protocol), host, at)
-            for protocol, at in zip(protocols, ports, strict=True)
+            await asyncio.start_server(self._guarded(protocol, listener), host, at)
+            for protocol, listener, at in zip(protocols, listeners, ports, strict=True)
         ]
         self.smtp_port, self.imap_port = (server.sockets[0].getsockname()[1] for server in self._servers)
         return url
@@ -104,7 +112,11 @@ class StalwartStandIn(StandIn):
         """Close all listeners; the state stays."""
         for server in self._servers:
             server.close()
+        self._hooks.stop()
         await super().stop()
+
+    def _load_hooks(self) -> None:
+        self._hooks.load(self.live.hooks)
 
     def kept(self) -> tuple[object, ...]:
         """All objects, and the settings in force."""
@@ -113,6 +125,7 @@ class StalwartStandIn(StandIn):
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to an earlier state, with nothing counted towards a limit or a ban."""
         super().restore(snapshot)
+        self._load_hooks()
         self.limits.clear()
         self.visitors.failures = 0
 
@@ -135,7 +148,11 @@ class StalwartStandIn(StandIn):
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Addresses that are shut out: open connections hear 403, new ones nothing."""
-        self.objects.work()
+        for key in self.objects.work():
+            domain = self.objects.by_type["Domain"][key["domainId"]]["name"]
+            self.events.tell("dkim.signature-created", bare=True, id=key["selector"], details=domain)
+        if request.transport is not None:
+            SPAN.set(self._span(request.transport))
         address = request.remote or ""
         if request.path.startswith("/__sandbox"):
             return await handler(request)
@@ -148,8 +165,16 @@ class StalwartStandIn(StandIn):
             return await handler(request)
         return answers.forbidden() if request.transport in self._met else self._cut(request)
 
-    def _guarded(self, protocol: Protocol) -> Protocol:
+    def _span(self, transport: asyncio.Transport) -> Span:
+        """Requests of one connection share one."""
+        if transport not in self._spans:
+            local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            self._spans[transport] = span("http", local, remote)
+        return self._spans[transport]
+
+    def _guarded(self, protocol: Protocol, listener: str) -> Protocol:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            SPAN.set(span(listener, writer.get_extra_info("sockname"), writer.get_extra_info("peername")))
             if self.limits.is_blocked(str(writer.get_extra_info("peername")[0])):
                 writer.close()
                 return

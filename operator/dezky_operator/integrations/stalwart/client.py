@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -26,7 +27,7 @@ from dezky_operator.integrations.errors import (
     Rejected,
     Unreachable,
 )
-from dezky_operator.integrations.stalwart.model import as_json
+from dezky_operator.integrations.stalwart.model import Schema, as_json
 from dezky_operator.integrations.steps import System
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class StalwartClient:
         self._waiting: list[_Call] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._reloading = asyncio.Lock()
+        self._event_types: tuple[str, frozenset[str]] = ("", frozenset())
 
     # -- what callers use -----------------------------------------------------------
 
@@ -134,6 +137,26 @@ class StalwartClient:
         error = (answer.get("notDestroyed") or {}).get(key)
         if error and error.get("type") != "notFound":
             raise self._refused(kind, error)
+
+    async def reload_settings(self) -> None:
+        """Let stored settings act, one reload at a time. Nothing acts while any one setting is bad (Rejected)."""
+        async with self._reloading:
+            await self.create("Action", {"@type": "ReloadSettings"})
+
+    async def event_types(self) -> frozenset[str]:
+        """Names of all events that this version knows (facts/stalwart.md 2.1, 5.5)."""
+        found = await self._connection.send("GET", "/api/schema", op="schema.get", write=False)
+        # The address names the version, so what it gives never changes. Its host is the public one: not ours to use.
+        path = urlsplit(found.headers.get("Location", "")).path
+        if found.status_code != 302 or not path:
+            self._check_http(found)
+            raise Rejected(System.STALWART, "Stalwart does not say where its schema is; is it older than 0.16?")
+        if path != self._event_types[0]:
+            answer = await self._connection.send("GET", path, op="schema.get", write=False)
+            self._check_http(answer)
+            schema = self._parsed("schema", _decoded(answer.content), Schema)
+            self._event_types = (path, frozenset(event.name for event in schema.enums.event_types))
+        return self._event_types[1]
 
     # -- packing ---------------------------------------------------------------------
 

@@ -6,18 +6,17 @@ from typing import Any
 
 import msgspec
 
+from dezky_operator.integrations.stalwart.ids import ALPHABET
+
 PLATFORMS = "dezky:server:platform"
 """The mark that the server's own default domain counts as having: it has none, and is never a tenant's."""
 DISABLE_LOGIN = {"authenticate": True}
 """What a role's ``disabledPermissions`` must hold so that nobody with the role can log in (facts/stalwart.md 11.5)."""
 
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz792013"
-
-
 def age(key: str) -> tuple[int, ...]:
     """What objects are sorted by, the oldest first: ids count up in their own alphabet (facts/stalwart.md 2.2)."""
-    return (len(key), *map(_ALPHABET.find, key))
+    return (len(key), *map(ALPHABET.find, key))
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -123,6 +122,40 @@ class SystemSettings(_Object, frozen=True, kw_only=True):
     """The singleton that tells which domain is the server's own."""
 
     default_domain_id: str | None = None
+
+
+class WebHook(_Object, frozen=True, kw_only=True):
+    """Where events are sent. The key never comes back; ``http_headers`` hold our mark, there is no description.
+
+    ``timeout``, ``throttle`` and ``discard_after`` in milliseconds.
+    """
+
+    id: str
+    url: str = ""
+    enable: bool = True
+    events: dict[str, bool] = {}
+    events_policy: str = ""
+    http_headers: dict[str, str] = {}
+    http_auth: Variant = Variant()
+    timeout: int = 0
+    throttle: int = 0
+    discard_after: int = 0
+    lossy: bool = False
+    allow_invalid_certs: bool = False
+
+
+class _EventType(_Object, frozen=True, kw_only=True):
+    name: str
+
+
+class _Enums(_Object, frozen=True, kw_only=True):
+    event_types: list[_EventType] = msgspec.field(name="EventType")
+
+
+class Schema(_Object, frozen=True, kw_only=True):
+    """The part of the server's schema that is read."""
+
+    enums: _Enums
 
 
 def as_json(value: Any) -> Any:

@@ -36,7 +36,6 @@ class StalwartPerformer:
             "throttle": self._create_throttle,
             "password": self._create_password,
         }
-        self._reloading = asyncio.Lock()
 
     async def perform(self, step: Step) -> Outputs:
         """Do what ``step`` says. Raises IntegrationError."""
@@ -111,16 +110,15 @@ class StalwartPerformer:
         return {"id": str((await self._client.create("MtaInboundThrottle", body))["id"])}
 
     async def _reload(self) -> Outputs:
-        """One at a time. A reload applies nothing at all while any one setting is bad, whoever's it is."""
-        async with self._reloading:
-            try:
-                await self._client.create("Action", {"@type": "ReloadSettings"})
-            except Rejected as error:
-                raise Rejected(
-                    System.STALWART,
-                    f"Stalwart can not reload its settings, so mail is not held or let go yet: {error} "
-                    "Correct that setting in Stalwart; it may be somebody else's.",
-                ) from error
+        """A reload applies nothing at all while any one setting is bad, whoever's it is."""
+        try:
+            await self._client.reload_settings()
+        except Rejected as error:
+            raise Rejected(
+                System.STALWART,
+                f"Stalwart can not reload its settings, so mail is not held or let go yet: {error} "
+                "Correct that setting in Stalwart; it may be somebody else's.",
+            ) from error
         return {"id": "reload"}
 
 

@@ -1,0 +1,1 @@
+"""Stalwart's webhook: what it sends, made into events of the log."""
