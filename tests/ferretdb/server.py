@@ -78,5 +78,10 @@ async def database() -> AsyncIterator[str]:
     try:
         yield name
     finally:
-        async with AsyncMongoClient[dict[str, object]](uri()) as client:
-            await client.drop_database(name)
+        await drop(name)
+
+
+async def drop(database: str) -> None:
+    """Remove a database of a test."""
+    async with AsyncMongoClient[dict[str, object]](uri()) as client:
+        await client.drop_database(database)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from dezky_operator.store.tables import LOG, TENANTS, TILES, TenantRow, TileRow
 from tests.archiving import delete_below, prune
 from tests.backends import BACKENDS
 from tests.drafts import ACME, NORD, draft, drafts
+from tests.ferretdb import server
 from tests.logs import START, Clock, exts_of, lines_of, rows_of, sequencer
 from tests.stores import Asleep, Doubtful, Faulty, LostError, Stepping
 
@@ -47,9 +48,18 @@ def log(store: Store, clock: Clock) -> Sequencer:
     return sequencer(store, clock)
 
 
-async def test_case_11_two_sequencers_from_the_same_head_make_one_log(tmp_path: Path, clock: Clock) -> None:
-    """Two connections, both with events of their own and some of the other's; an archiving comes between."""
+async def test_case_11_two_sequencers_on_one_file_make_one_log(tmp_path: Path, clock: Clock) -> None:
     stores = [await SqliteStore.open(tmp_path / "audit.db") for _ in range(2)]
+    await both_append(stores, clock)
+
+
+async def test_case_11_two_sequencers_on_one_database_make_one_log(clock: Clock) -> None:
+    async with server.database() as name:
+        await both_append([await server.opened(name) for _ in range(2)], clock)
+
+
+async def both_append(stores: Sequence[Store], clock: Clock) -> None:
+    """Two connections, both with events of their own and some of the other's; an archiving comes between."""
     logs = [sequencer(store, clock) for store in stores]
     for turn in range(10):
         offered = [drafts(*(f"{turn}-{n}" for n in range(5 * who, 5 * who + 8))) for who in range(2)]

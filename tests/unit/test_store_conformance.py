@@ -220,6 +220,21 @@ async def test_a_scan_keeps_to_its_span_its_order_and_its_limit(store: Store) ->
     assert await store.read(look) == [[3, 4, 5], [5, 4], [8, 9], [1, 0]]
 
 
+async def test_of_nothing_asked_for_nothing_comes_and_nothing_goes(store: Store) -> None:
+    await store.run(inserted(event(1)))
+
+    async def work(rows: Rows) -> tuple[list[LogRow], list[LogRow], list[LogRow], int]:
+        return (
+            await rows.scan(LOG, limit=0),
+            await rows.find(LOG, "tenant", "acme", limit=0),
+            await rows.scan_by(LOG, "at", limit=0),
+            await rows.delete(LOG, Span(), limit=0),
+        )
+
+    assert await store.run(work) == ([], [], [], 0)
+    assert await seqs(store) == [1]
+
+
 async def test_rows_of_one_value_come_in_the_order_of_their_keys(store: Store) -> None:
     await store.run(inserted(*(event(seq, tenant="acme" if seq % 3 else "nord") for seq in range(10))))
 

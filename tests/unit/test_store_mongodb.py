@@ -28,6 +28,7 @@ MONGODB = {"version": "7.0.14", "versionArray": [7, 0, 14, 0]}
 FERRETDB = {**MONGODB, "ferretdbVersion": "v1.24.2"}
 IN_A_SET = {"setName": "rs0", "isWritablePrimary": True}
 ALONE = {"isWritablePrimary": True}
+WRITES = {"insert", "update", "delete"}
 
 
 @pytest.fixture
@@ -261,11 +262,16 @@ async def test_what_the_server_says_of_a_document_is_not_in_the_error(database: 
     """A validator's answer shows the values it refused."""
     store = await server.opened(database, between.uri)
     refused = {"index": 0, "code": 121, "errmsg": "ann@acme.test", "errInfo": {"considered": "ann@acme.test"}}
-    between.told = lambda name, answer: {"ok": 1.0, "n": 0, "writeErrors": [refused]} if name == "insert" else answer
-    with pytest.raises(UnavailableError, match="121") as error:
-        await store.run(inserting(event(0)))
-    assert "ann" not in str(error.value)
-    assert (error.value.__cause__, error.value.__suppress_context__) == (None, True)
+    between.told = lambda name, answer: {"ok": 1.0, "n": 0, "writeErrors": [refused]} if name in WRITES else answer
+
+    async def swapping(rows: Rows) -> None:
+        await rows.swap(LOG, event(0), event(0))
+
+    for work in (inserting(event(0)), swapping):
+        with pytest.raises(UnavailableError, match="121") as error:
+            await store.run(work)
+        assert "ann" not in str(error.value)
+        assert (error.value.__cause__, error.value.__suppress_context__) == (None, True)
     await store.close()
 
 
@@ -289,6 +295,8 @@ async def test_a_closed_store_says_so_and_finishes_what_it_was_given(database: s
     running = asyncio.create_task(store.run(inserting(event(0))))
     await between.held.wait()
     closing = asyncio.create_task(store.close())
+    await indexes(database)  # time enough to close
+    assert not closing.done()
     never.set()
     await running
     await closing
@@ -330,7 +338,6 @@ async def test_every_write_asks_for_a_majority_and_its_journal_and_every_read_fo
     await store.close()
 
 
-WRITES = {"insert", "update", "delete"}
 CUTS = [(cut, at) for cut in Cut for at in range(6)]
 """Of the writes from accepting to leaving the inbox. A read is repeated by the driver."""
 
