@@ -49,6 +49,7 @@ class Wire:
     def __init__(self, server: tuple[str, int], user: str) -> None:
         self._server = server
         self._user = user
+        self._connections: list[tuple[asyncio.StreamWriter, asyncio.Event]] = []
         self.port = 0
         self.seen: list[str] = []
         self.cut: Callable[[str], Cut | None] = lambda _name: None
@@ -65,6 +66,8 @@ class Wire:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         there, back = await asyncio.open_connection(*self._server)
+        ended = asyncio.Event()
+        self._connections.append((writer, ended))
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while await self._exchange(reader, writer, there, back):
                 pass
@@ -72,6 +75,13 @@ class Wire:
             one.close()
             with suppress(ConnectionError):
                 await one.wait_closed()
+        ended.set()
+
+    async def end(self) -> None:
+        """End all connections."""
+        for writer, ended in self._connections:
+            writer.close()
+            await ended.wait()
 
     async def _exchange(
         self,
@@ -143,4 +153,4 @@ async def wire(uri: str) -> AsyncIterator[Wire]:
     found.port = server.sockets[0].getsockname()[1]
     async with server:
         yield found
-        server.close()
+        await found.end()
