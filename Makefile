@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
-.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-properties test-properties-full test-real bench up down tools clean prerequisites
+.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-properties test-properties-full test-real bench up down tools ferretdb clean prerequisites
 
 demo: tools ## two tenants from nothing to Ready, and everything down again
 	@$(BIN)/python -m tests.demo
@@ -28,7 +28,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 	@PYTHONPATH=operator $(BIN)/lint-imports --no-cache
 
-test-unit: $(STAMP)
+test-unit: ferretdb
 	@echo "test-unit: pure, and the stand-ins one by one"
 	@$(PYTEST) tests/unit
 
@@ -65,7 +65,10 @@ test-real: $(STAMP) ## the same against real servers, named by DEZKY_TEST_*_URL
 bench: tools ## the budgets, one JSON line each
 	@$(BIN)/python -m tests.perf.bench
 
-tools: $(STAMP)
+ferretdb: $(STAMP)
+	@$(BIN)/python -m tests.ferretdb
+
+tools: ferretdb
 	@$(BIN)/python -m tests.controlplane
 	@$(BIN)/python -m tests.tools.kubectl >/dev/null
 

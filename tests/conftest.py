@@ -7,8 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.controlplane.cluster import Cluster, test_cluster
+from tests.ferretdb.server import served_by, was_asked
 from tests.sandbox.workspace import Workspace
 from tests.site import Site
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say who answered where a test needed MongoDB."""
+    if was_asked():
+        terminalreporter.write_line(f"MongoDB was {served_by()}")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dezky_operator.store.interface import Reader, Result, Rows, Store, UnavailableError
+from dezky_operator.store.interface import Reader, Result, Rows, Store, Table, UnavailableError
 
 
 class LostError(Exception):
@@ -97,6 +97,24 @@ class Breaking(Stepping):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rows, name)
+
+
+class EndsAt(Stepping):
+    """One without transactions whose connection is lost with the first call about a table."""
+
+    def __init__(self, store: Store, table: Table[Any]) -> None:
+        super().__init__(store)
+        self._table = table
+
+    def __getattr__(self, name: str) -> Any:
+        method = super().__getattr__(name)
+
+        async def step(table: Table[Any], *args: object, **named: object) -> object:
+            if table is self._table:
+                raise LostError(name)
+            return await method(table, *args, **named)
+
+        return step
 
 
 class Doubtful(Stepping):

@@ -164,6 +164,8 @@ class MongoSettings(_Section, frozen=True, kw_only=True):
 
     uri_secret_ref: SecretRef
     database: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,37}$")] = "dezky_audit"
+    standalone: bool = False
+    """Declares that one server which is no replica set may keep the log: what it acknowledged goes with its disk."""
 
 
 class CheckpointSettings(_Section, frozen=True, kw_only=True):

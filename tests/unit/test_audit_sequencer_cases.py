@@ -1,9 +1,9 @@
-"""The cases of facts/audit-log.md §4 that are the sequencer's own, by their numbers, over a real SQLite file."""
+"""The cases of facts/audit-log.md §4 that are the sequencer's own, by their numbers, over SQLite and MongoDB."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,11 +21,15 @@ from dezky_operator.store.interface import Reader, Rows, Span, Store, Unavailabl
 from dezky_operator.store.sqlite import Options, SqliteStore
 from dezky_operator.store.tables import LOG, TENANTS, TILES, TenantRow, TileRow
 from tests.archiving import delete_below, prune
+from tests.backends import BACKENDS
 from tests.drafts import ACME, NORD, draft, drafts
+from tests.ferretdb import server
 from tests.logs import START, Clock, exts_of, lines_of, rows_of, sequencer
 from tests.stores import Asleep, Doubtful, Faulty, LostError, Stepping
 
 HOUR = 3_600 * 10**9
+ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""A promise of transactions. What MongoDB promises instead is in test_audit_inbox."""
 
 
 @pytest.fixture
@@ -33,11 +37,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await SqliteStore.open(tmp_path / "audit.db")
-    yield opened
-    await opened.close()
+@pytest.fixture(params=sorted(BACKENDS))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with BACKENDS[request.param](tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -45,9 +48,18 @@ def log(store: Store, clock: Clock) -> Sequencer:
     return sequencer(store, clock)
 
 
-async def test_case_11_two_sequencers_from_the_same_head_make_one_log(tmp_path: Path, clock: Clock) -> None:
-    """Two connections, both with events of their own and some of the other's; an archiving comes between."""
+async def test_case_11_two_sequencers_on_one_file_make_one_log(tmp_path: Path, clock: Clock) -> None:
     stores = [await SqliteStore.open(tmp_path / "audit.db") for _ in range(2)]
+    await both_append(stores, clock)
+
+
+async def test_case_11_two_sequencers_on_one_database_make_one_log(clock: Clock) -> None:
+    async with server.database() as name:
+        await both_append([await server.opened(name) for _ in range(2)], clock)
+
+
+async def both_append(stores: Sequence[Store], clock: Clock) -> None:
+    """Two connections, both with events of their own and some of the other's; an archiving comes between."""
     logs = [sequencer(store, clock) for store in stores]
     for turn in range(10):
         offered = [drafts(*(f"{turn}-{n}" for n in range(5 * who, 5 * who + 8))) for who in range(2)]
@@ -63,6 +75,7 @@ async def test_case_11_two_sequencers_from_the_same_head_make_one_log(tmp_path: 
         await store.close()
 
 
+@ON_SQLITE
 async def test_case_12_a_sequencer_that_ends_at_any_call_leaves_no_half_and_the_next_one_goes_on(
     store: Store, clock: Clock
 ) -> None:

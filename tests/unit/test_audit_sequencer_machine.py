@@ -26,6 +26,7 @@ from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import LOG, LogRow
 from tests.archiving import delete_below
 from tests.drafts import ACME, NORD, ORIGIN, draft
+from tests.ferretdb import server
 from tests.stores import Asleep, Breaking, Doubtful, Faulty, LostError, Stepping
 
 WRITERS = st.integers(0, 1)
@@ -40,13 +41,12 @@ def offered(numbers: list[int]) -> list[Draft]:
 
 
 class TwoWriters(RuleBasedStateMachine):
-    """Two connections to one file; the events they were told are stored, and every line ever seen."""
+    """Two connections to one store; the events they were told are stored, and every line ever seen."""
 
     def __init__(self) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
-        self._directory = tempfile.TemporaryDirectory()
-        self.stores: list[SqliteStore] = []
+        self.stores: list[Store] = []
         self.logs: list[Sequencer] = []
         self.clock = 1_795_492_800_000_000_000
         self.acknowledged: set[str] = set()
@@ -65,12 +65,16 @@ class TwoWriters(RuleBasedStateMachine):
     def teardown(self) -> None:
         for store in self.stores:
             self.do(store.close())
+        self.clear()
         self._runner.close()
-        self._directory.cleanup()
 
-    def opened(self) -> SqliteStore:
-        store: SqliteStore = self.do(SqliteStore.open(Path(self._directory.name) / "audit.db"))
-        return store
+    def opened(self) -> Store:
+        """One more connection to the store."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Remove the store."""
+        raise NotImplementedError
 
     @initialize()
     def begin(self) -> None:
@@ -216,9 +220,51 @@ class TwoWriters(RuleBasedStateMachine):
             newest[line.tenant] = (line.t_seq + 1, prev)
 
 
+class OnSqlite(TwoWriters):
+    """One file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory()
+
+    def opened(self) -> Store:
+        store: Store = self.do(SqliteStore.open(Path(self._directory.name) / "audit.db"))
+        return store
+
+    def clear(self) -> None:
+        self._directory.cleanup()
+
+
+class OnMongoDB(TwoWriters):
+    """One database; without transactions in whatever step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._database = server.fresh()
+
+    def opened(self) -> Store:
+        store: Store = self.do(server.opened(self._database))
+        return store
+
+    def clear(self) -> None:
+        self.do(server.drop(self._database))
+
+
 # The same steps in every run, unless thousands of other ones are wanted, as by `make test-properties-full`.
 FULL = os.environ.get("DEZKY_PROPERTIES") == "full"
-TwoWriters.TestCase.settings = settings(
-    max_examples=2_000 if FULL else 40, stateful_step_count=25, deadline=None, derandomize=not FULL, database=None
-)
-TestTwoWriters = TwoWriters.TestCase
+
+
+def steps(examples: int, full: int) -> settings:
+    return settings(
+        max_examples=full if FULL else examples,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=not FULL,
+        database=None,
+    )
+
+
+OnSqlite.TestCase.settings = steps(40, 2_000)
+OnMongoDB.TestCase.settings = steps(10, 200)
+TestTwoWritersOnSqlite = OnSqlite.TestCase
+TestTwoWritersOnMongoDB = OnMongoDB.TestCase

@@ -15,6 +15,7 @@ import pytest
 
 from tests.controlplane import build, cluster, pki, plane
 from tests.controlplane.build import BuildError
+from tests.ferretdb import build as ferretdb
 from tests.tools import kubectl
 
 GO = """#!/bin/sh
@@ -208,3 +209,12 @@ def test_a_machine_the_wheel_does_not_serve_is_told_before_any_download(
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(kubectl.ToolError, match="has none for Linux aarch64"):
         kubectl.look_for("helm")
+
+
+def test_a_missing_go_for_ferretdb_is_an_error_that_names_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(BuildError, match=r"^Go >= 1\.26 is needed once to build FerretDB.*DEZKY_TEST_MONGODB_URI"):
+        ferretdb.binary(lambda _: None)

@@ -1,4 +1,4 @@
-"""What every backend of the store promises. A backend is one more entry of BACKENDS."""
+"""What every backend of the store promises: SQLite, and MongoDB as FerretDB or a real server answers for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dezky_operator.store.interface import ConflictError, Reader, Rows, Span, Store
-from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import (
     CURSORS,
     HEAD,
@@ -27,21 +26,14 @@ from dezky_operator.store.tables import (
     TenantRow,
     TileRow,
 )
-
-
-async def _sqlite(directory: Path) -> Store:
-    return await SqliteStore.open(directory / "audit.db")
-
-
-BACKENDS: dict[str, Callable[[Path], Awaitable[Store]]] = {"sqlite": _sqlite}
+from tests.backends import BACKENDS
 
 
 @pytest.fixture(params=sorted(BACKENDS))
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A store with nothing in it."""
-    opened = await BACKENDS[request.param](tmp_path)
-    yield opened
-    await opened.close()
+    async with BACKENDS[request.param](tmp_path) as opened:
+        yield opened
 
 
 def event(seq: int, *, dk: bytes | None = None, tenant: str = "acme", at: str = "2026") -> LogRow:
@@ -230,6 +222,21 @@ async def test_a_scan_keeps_to_its_span_its_order_and_its_limit(store: Store) ->
     assert await store.read(look) == [[3, 4, 5], [5, 4], [8, 9], [1, 0]]
 
 
+async def test_of_nothing_asked_for_nothing_comes_and_nothing_goes(store: Store) -> None:
+    await store.run(inserted(event(1)))
+
+    async def work(rows: Rows) -> tuple[list[LogRow], list[LogRow], list[LogRow], int]:
+        return (
+            await rows.scan(LOG, limit=0),
+            await rows.find(LOG, "tenant", "acme", limit=0),
+            await rows.scan_by(LOG, "at", limit=0),
+            await rows.delete(LOG, Span(), limit=0),
+        )
+
+    assert await store.run(work) == ([], [], [], 0)
+    assert await seqs(store) == [1]
+
+
 async def test_rows_of_one_value_come_in_the_order_of_their_keys(store: Store) -> None:
     await store.run(inserted(*(event(seq, tenant="acme" if seq % 3 else "nord") for seq in range(10))))
 
@@ -291,6 +298,16 @@ async def test_a_delete_takes_the_lowest_keys_first_and_says_how_many(store: Sto
 
     assert await store.run(work) == [4, 2, 0]
     assert await seqs(store) == [0, 1, 8, 9]
+
+
+async def test_rows_are_removed_by_their_keys_and_those_that_are_gone_are_not_missed(store: Store) -> None:
+    await store.run(inserted(*map(event, range(5))))
+
+    async def work(rows: Rows) -> list[int]:
+        return [await rows.remove_many(LOG, keys) for keys in ((1, 3, 9), (3,), ())]
+
+    assert await store.run(work) == [2, 0, 0]
+    assert await seqs(store) == [0, 2, 4]
 
 
 async def test_rows_are_counted_by_key(store: Store) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from dezky_operator.audit.draft import Draft, Place, sequenced
+from dezky_operator.audit.errors import LineError
 from dezky_operator.audit.event import LARGEST_INT
-from dezky_operator.audit.line import GENESIS, encode
+from dezky_operator.audit.line import GENESIS, decode, encode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.refusals import FullLogError
 from dezky_operator.store.tables import LogRow, TenantRow
@@ -68,6 +69,16 @@ def linked(drafts: Iterable[Draft], *, tip: Tip, heads: Mapping[str, TenantRow],
     if seq > LARGEST_INT:
         raise FullLogError(f"{origin}: lines are numbered up to {LARGEST_INT}; start a new epoch")
     return Links(tip.h, tuple(rows), newest)
+
+
+def says(body: bytes, draft: Draft) -> bool:
+    """Whether a line is that of ``draft``, its place aside. The salts in its commitments tell it from a like one."""
+    try:
+        line = decode(body)
+    except LineError:
+        return False
+    prev, t_prev = bytes.fromhex(line.prev), bytes.fromhex(line.t_prev)
+    return body == encode(sequenced(draft, Place(line.origin, line.seq, prev, line.t_seq, t_prev, line.rec)))
 
 
 def _row(draft: Draft, place: Place) -> LogRow:

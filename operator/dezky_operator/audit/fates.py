@@ -19,6 +19,11 @@ class Fate(StrEnum):
     """An equal event is in the log which the sender delivered under another id: the two count as one."""
 
 
+def again(evt_id: str, first: str) -> Fate:
+    """Fate of one more delivery of an event, by the ids under which its sender delivered it now and first."""
+    return Fate.DUPLICATE if evt_id == first else Fate.COLLAPSED
+
+
 class Placed(msgspec.Struct, frozen=True, gc=False):
     """An event's place in the log, whoever put it there."""
 

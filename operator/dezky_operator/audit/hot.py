@@ -19,11 +19,12 @@ NO_HEAD = HeadRow(HEAD_ID, 0, 0, bytes(32))
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """An event that is in the log: its place, its leaf hash while it is hot (else empty), its sender's id."""
+    """An event that is in the log: its place, its sender's id, and while it is hot (else empty) leaf hash and line."""
 
     seq: int
-    h: bytes
     evt_id: str
+    h: bytes = b""
+    body: bytes = b""
 
 
 class _Data(msgspec.Struct, frozen=True, gc=False):
@@ -76,14 +77,14 @@ async def known(rows: Rows, floor: int, dks: Collection[bytes]) -> dict[Key, Kno
     lowest = max(floor - 1, 0)
     found = await _hot(rows, [seq for seq in places.values() if _number(seq) >= lowest])
     seen = await rows.get_many(SEEN, [dk for dk in dks if dk not in found])
-    found.update((dk, Known(row.seq, b"", row.evt_id)) for dk, row in seen.items())
+    found.update((dk, Known(row.seq, row.evt_id)) for dk, row in seen.items())
     await _drop(rows, [seq for dk, seq in places.items() if dk not in found])
     return found
 
 
 async def _hot(rows: Reader, places: list[Key]) -> dict[Key, Known]:
     there = await rows.get_many(LOG, places) if places else {}
-    return {row.dk: Known(row.seq, row.h, delivered_as(row.body)) for row in there.values()}
+    return {row.dk: Known(row.seq, delivered_as(row.body), row.h, row.body) for row in there.values()}
 
 
 def delivered_as(body: bytes) -> str:

@@ -12,16 +12,16 @@ from functools import partial
 
 import msgspec
 
-from dezky_operator.audit import hot
-from dezky_operator.audit.chain import Links, Tip, linked
-from dezky_operator.audit.draft import Draft, Private
-from dezky_operator.audit.fates import Appended, Fate, Placed, together
+from dezky_operator.audit import hot, personal
+from dezky_operator.audit.chain import Links, Tip, linked, says
+from dezky_operator.audit.draft import Draft
+from dezky_operator.audit.fates import Appended, Fate, Placed, again, together
 from dezky_operator.audit.floor import advance, newest_of
 from dezky_operator.audit.heads import Head, TenantMap
 from dezky_operator.audit.refusals import BrokenLogError, ClockError
 from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.store.interface import ConflictError, Key, Rows, Store, UnavailableError
-from dezky_operator.store.tables import HEAD, HEAD_ID, LOG, PII, HeadRow, LogRow, PiiRow, TenantRow
+from dezky_operator.store.tables import HEAD, HEAD_ID, LOG, HeadRow, LogRow, TenantRow
 
 TOGETHER = 500
 """Events of one insert."""
@@ -91,8 +91,14 @@ class Sequencer:
         self._clock_difference = clock_difference
         self._memory = Memory()
 
-    async def append(self, drafts: Sequence[Draft]) -> Appended:
+    async def append(self, drafts: Sequence[Draft], *, kept: bool = False) -> Appended:
         """Give each event that is new its place; return, once that is durable, what became of each.
+
+        Args:
+            drafts: the events.
+            kept: they come from where they are kept until this returns (the inbox), each with the salts it had before.
+                Then a line that is exactly the draft's was inserted by an earlier call that ended before it answered:
+                what belongs to the line and is missing is stored, and the event counts as stored.
 
         Raises:
             ClockError, BrokenLogError, FullLogError: nothing of the rest is appended.
@@ -100,7 +106,7 @@ class Sequencer:
         """
         self._check_clock()
         parts = [drafts[n : n + TOGETHER] for n in range(0, len(drafts), TOGETHER)]
-        return together([await self._store.run(partial(self._append, drafts=part)) for part in parts])
+        return together([await self._store.run(partial(self._append, drafts=part, kept=kept)) for part in parts])
 
     async def append_about(self, make: Callable[[int, TenantMap], Draft]) -> About:
         """Append one event that speaks of all lines before it (``log.heads``).
@@ -137,8 +143,8 @@ class Sequencer:
                 "set the clock; events are kept and appended afterwards"
             )
 
-    async def _append(self, rows: Rows, drafts: Sequence[Draft]) -> Appended:
-        offer = Offer(drafts)
+    async def _append(self, rows: Rows, drafts: Sequence[Draft], *, kept: bool) -> Appended:
+        offer = Offer(drafts, kept=kept)
         for _ in range(TRIES):
             if await self._try(rows, offer):
                 return offer.appended()
@@ -195,17 +201,19 @@ class Sequencer:
     async def _settle(self, rows: Rows, offer: Offer, head: HeadRow) -> None:
         """Write what belongs to our rows: personal values, the tenants' newest lines, the cached end of the log."""
         for links in offer.links():
-            await _keep(rows, [_pii(row.seq, offer.drafts[row.dk].private) for row in links.rows])
+            await personal.keep(rows, {row.seq: offer.drafts[row.dk].private for row in links.rows})
             for newest in links.heads.values():
                 await advance(rows, newest, offer.heads.get(newest.tenant))
             await _cache(rows, head, links.tip)
+        await personal.complete(rows, {seq: offer.drafts[dk].private for dk, seq in offer.earlier.items()})
 
 
 class Offer:
     """The events of one call, and what is known of them so far."""
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Draft], *, kept: bool = False) -> None:
         self._order = drafts
+        self._kept = kept
         self.drafts: dict[bytes, Draft] = {}
         for draft in drafts:
             self.drafts.setdefault(draft.dk, draft)
@@ -213,6 +221,8 @@ class Offer:
         """Those that have no place yet, in the order they were offered."""
         self.heads: dict[str, TenantRow] = {}
         """The tenants' newest lines as they were before the last try."""
+        self.earlier: dict[bytes, int] = {}
+        """Numbers of the hot lines that earlier calls inserted for the same drafts, by dedupe key."""
         self._ours: dict[bytes, LogRow] = {}
         self._others: dict[bytes, hot.Known] = {}
         self._archived: set[bytes] = set()
@@ -239,12 +249,14 @@ class Offer:
         for dk in [dk for dk in self.open if dk in known]:
             del self.open[dk]
             ours = self._tried_as(dk, known[dk])
-            if ours is None:
+            if ours is not None:
+                self._ours[dk] = ours
+                if not known[dk].h:
+                    self._archived.add(dk)
+            elif self._kept and says(known[dk].body, self.drafts[dk]):
+                self.earlier[dk] = known[dk].seq
+            else:
                 self._others[dk] = known[dk]
-                continue
-            self._ours[dk] = ours
-            if not known[dk].h:
-                self._archived.add(dk)
 
     def _tried_as(self, dk: bytes, known: hot.Known) -> LogRow | None:
         """The row we tried that is the one found. Of an archived one only the number is left to compare."""
@@ -265,32 +277,12 @@ class Offer:
         return Appended(tuple(map(self._placed, self._order)))
 
     def _placed(self, draft: Draft) -> Placed:
-        ours = self._ours.get(draft.dk)
-        if ours is None:
+        if draft.dk in self._others:
             known = self._others[draft.dk]
-            return Placed(draft.src, known.seq, _again(draft, known.evt_id))
+            return Placed(draft.src, known.seq, again(draft.evt_id, known.evt_id))
+        seq = self._ours[draft.dk].seq if draft.dk in self._ours else self.earlier[draft.dk]
         first = self.drafts[draft.dk]
-        return Placed(draft.src, ours.seq, Fate.STORED if first is draft else _again(draft, first.evt_id))
-
-
-def _again(draft: Draft, evt_id: str) -> Fate:
-    return Fate.DUPLICATE if draft.evt_id == evt_id else Fate.COLLAPSED
-
-
-def _pii(seq: int, private: Private) -> PiiRow | None:
-    """The row of what may be erased, if the event has anything that may be."""
-    if not (private.f or private.raw):
-        return None
-    return PiiRow(seq, *msgspec.structs.astuple(private))
-
-
-async def _keep(rows: Rows, private: Sequence[PiiRow | None]) -> None:
-    """Store personal values; those that an earlier try stored are the same."""
-    there = [row for row in private if row is not None]
-    try:
-        await rows.insert(PII, there)
-    except ConflictError:
-        await rows.put(PII, there)
+        return Placed(draft.src, seq, Fate.STORED if first is draft else again(draft.evt_id, first.evt_id))
 
 
 async def _cache(rows: Rows, head: HeadRow, tip: Tip) -> None:

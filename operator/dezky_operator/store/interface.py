@@ -148,6 +148,9 @@ class Rows(Reader, Protocol):
     async def remove(self, table: Table[Row], row: Row) -> bool:
         """Delete the row at its key if it still equals ``row``; say whether."""
 
+    async def remove_many(self, table: Table[Row], keys: Iterable[Key]) -> int:
+        """Delete the rows at ``keys``, whatever they hold; return how many went."""
+
     async def delete(self, table: Table[Row], span: Span, *, limit: int) -> int:
         """Delete at most ``limit`` rows with keys in ``span``, lowest first; return how many went."""
 

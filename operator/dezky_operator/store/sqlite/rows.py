@@ -168,6 +168,14 @@ class SqliteRows:
         self._connection.execute(shape.remove, shape.values(row))
         return self._connection.changes() == 1
 
+    async def remove_many(self, table: Table[Row], keys: Iterable[Key]) -> int:
+        """Delete the rows at ``keys``, whatever they hold; return how many went."""
+        gone = 0
+        for part in _parts(keys):
+            self._connection.execute(f'DELETE FROM {table.name} WHERE "{table.key}" IN {_places(len(part))}', part)  # noqa: S608 - our own names only
+            gone += self._connection.changes()
+        return gone
+
     async def delete(self, table: Table[Row], span: Span, *, limit: int) -> int:
         """Delete at most ``limit`` rows with keys in ``span``, lowest first; return how many went."""
         conditions, bound = _within(table.key, span)
