@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.builders import tenant
@@ -181,3 +183,58 @@ async def test_its_type_can_not_be_changed(cluster: Cluster) -> None:
     second = source("x", "authentik")
     told = await asyncio.to_thread(cluster.kubectl, "apply", "-f", "-", input=json.dumps(second), check=False)
     assert "type can not be changed" in told
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_stalwarts_events_come_by_its_webhook_which_the_operator_keeps(cluster: Cluster, tmp_path: Path) -> None:
+    """C097-C104: the object in Stalwart, the signature, and that an event was seen to come."""
+    port = free_port()
+    webhook = {
+        "host": "127.0.0.1",
+        "port": port,
+        "url": f"http://127.0.0.1:{port}",
+        "secretRef": {"name": "stalwart-webhook", "key": "key"},
+    }
+    async with audited(cluster, tmp_path, audit={"directory": str(tmp_path), "webhook": webhook}) as site:
+        await site.kubectl(
+            "-n", site.namespace, "create", "secret", "generic", "stalwart-webhook", f"--from-literal=key={'k' * 40}"
+        )
+        await site.start()
+        await site.apply(source("stalwart-main", "stalwart"), tenant("acme"))
+        await site.ready("acme")
+        found = await until(site, "stalwart-main", _verified)
+        assert found["state"] == "Running"
+        assert len(site.workspace.stalwart.live.hooks) == 1
+        async with httpx2.AsyncClient() as stranger:
+            url = f"http://127.0.0.1:{port}/ingest/stalwart/webhook"
+            answers = [
+                await stranger.post(url, content=b'{"events":[]}'),
+                await stranger.post(url, content=b'{"events":[]}', headers={"X-Signature": "ZGVhZGJlZWY="}),
+            ]
+        assert [answer.status_code for answer in answers] == [401, 401]
+        await site.stop()
+        told = [line for line in await lines(tmp_path) if line.source == "stalwart"]
+    assert told
+    assert {line.src for line in told} == {"stalwart-main"}
+
+
+def _verified(told: dict[str, Any]) -> bool:
+    return any(one["type"] == "WebhookVerified" and one["status"] == "True" for one in told.get("conditions", []))
+
+
+async def test_without_a_secret_the_way_in_is_closed_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
+    async with audited(cluster, tmp_path) as site:
+        await site.start()
+        await site.apply(source("stalwart-main", "stalwart"))
+        found = await until(site, "stalwart-main", lambda told: told.get("state") == "Failing")
+        assert (found["conditions"][0]["reason"], "secretRef" in found["conditions"][0]["message"]) == (
+            "NoSecret",
+            True,
+        )
+        await site.stop()

@@ -219,7 +219,7 @@ def fits(schema: Document, value: object) -> bool:
 ROWS = (
     (LOG, event(3)),
     (PII, PiiRow(3, {"actor.email": (b"\x00salt", "ann@acme.test")}, b"\xff", b"", (b"a", b"b"), ("42",))),
-    (CURSORS, CursorRow("ocis", "g:17", "now", (Generation("g", 1, bytes(32)),))),
+    (CURSORS, CursorRow("ocis", "g:17", "now", (Generation("g", 1, bytes(32), 1, b"k", 2, 3, ended=False),))),
 )
 
 

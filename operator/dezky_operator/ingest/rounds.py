@@ -58,6 +58,7 @@ class Round:
         standing: how it stands now.
         lag: seconds from the newest event to its line, at the last look that found one.
         caught_up: up to when everything was read; None before that.
+        verified: of a source whose events are sent: whether they were seen to come.
     """
 
     def __init__(  # noqa: PLR0913 - each is one independent part, all by keyword
@@ -91,10 +92,10 @@ class Round:
         self.standing = RUNNING
         self.lag: float | None = None
         self.caught_up: datetime | None = None
+        self.verified: bool | None = None
 
     async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Look for ever; ``changed`` is called after every look. Cancelled, it ends between two of them or in one."""
-        await self._loaded()
         while True:
             pause = await self.once()
             await changed()
@@ -104,9 +105,11 @@ class Round:
         """One look; seconds until the next."""
         begun = datetime.fromisoformat(self._now())
         try:
-            look = await self._source.look(self._tally.row)
+            # Read anew: of a source whose events are sent, whoever takes them in counts beside this.
+            look = await self._source.look(await self._tally.load())
             await self._keep(look)
         except SourceError as error:
+            self.verified = None if self.verified is None else False
             return self._failed(Standing(state="Failing", reason=error.reason, message=str(error)))
         except (StoreError, AuditError) as error:
             message = f"The log takes nothing now, so nothing is read: {error}."
@@ -114,6 +117,7 @@ class Round:
         self._failures = 0
         if not look.more:
             self.caught_up = begun
+        self.verified = look.verified
         self._stands(look)
         self._account()
         return 0.0 if look.more else self._pace.interval
@@ -134,16 +138,6 @@ class Round:
         if row is None or _seconds(row.heartbeat or cursor.heartbeat, cursor.heartbeat) >= HEARTBEAT:
             return False
         return (row.position, row.generations) == (cursor.position, cursor.generations)
-
-    async def _loaded(self) -> None:
-        while True:
-            try:
-                await self._tally.load()
-            except StoreError as error:
-                log.warning("cursor not read", source=self._name, error=str(error))
-                await asyncio.sleep(self._pace.interval)
-            else:
-                return
 
     def _failed(self, standing: Standing) -> float:
         if standing != self.standing:

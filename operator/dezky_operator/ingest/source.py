@@ -36,6 +36,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         cursor: how far the source was read; stored once every event is.
         more: there is more to read at once; False: wait for the interval.
         last_event: time of the newest event read (canonical), empty when there was none.
+        verified: of a source whose events are sent: whether they were seen to come; None of one that is read.
         notice: a sentence for a person about something that is no failure (a file that stays empty); empty is none.
     """
 
@@ -45,6 +46,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     more: bool = False
     last_event: str = ""
     notice: str = ""
+    verified: bool | None = None
 
 
 class Source(Protocol):

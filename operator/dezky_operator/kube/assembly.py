@@ -184,7 +184,9 @@ def _recording(
         wrap_store=frame.wrap_store,
     )
     audit = Audit(settings.audit, around)
-    kinds = Kinds(settings, clients, wiring, tenants=registry.tenants, secret=lambda: audit.opened.keys.dedupe)
+    kinds = Kinds(
+        settings, clients, wiring, tenants=registry.tenants, secret=lambda: audit.opened.keys.dedupe, trail=audit
+    )
     sources = Sources(client, way=audit.way, factory=kinds.make, metrics=frame.metrics, clock=CLOCK)
     return Recording(chronicle=audit, sources=sources)
 

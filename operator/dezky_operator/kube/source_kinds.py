@@ -14,24 +14,14 @@ from dezky_operator.ingest.authentik.poll import AuthentikPoll
 from dezky_operator.ingest.ocis.people import People
 from dezky_operator.ingest.ocis.recovery import recovered
 from dezky_operator.ingest.ocis.tail import OcisTail
-from dezky_operator.ingest.source import Look, Source, SourceError
+from dezky_operator.ingest.source import Source, SourceError
 from dezky_operator.ingest.tenants import Tenants
+from dezky_operator.integrations.apply import Trail
 from dezky_operator.integrations.authentik.bootstrap import OPERATOR
 from dezky_operator.integrations.authentik.client import AuthentikClient
 from dezky_operator.kube.sources import Way
 from dezky_operator.kube.systems import Clients, Wiring, authentik_connection
-from dezky_operator.store.tables import CursorRow
-
-
-class Unserved:
-    """A source whose system does not send to this process: it says so instead of being silent."""
-
-    async def look(self, _cursor: CursorRow | None) -> Look:
-        """Raises SourceError."""
-        raise SourceError("NoWebhook", "Stalwart's events have no way in: set audit.webhook.secretRef and its url.")
-
-    async def close(self) -> None:
-        """There is nothing to close."""
+from dezky_operator.kube.webhook import Means, StalwartWebhook
 
 
 class Kinds:
@@ -45,10 +35,13 @@ class Kinds:
         *,
         tenants: Callable[[], Tenants],
         secret: Callable[[], bytes],
+        trail: Trail,
     ) -> None:
-        """``tenants`` gives all of them at the moment; ``secret`` keys hashes of tokens and texts."""
+        """``tenants`` gives all of them at the moment; ``secret`` keys hashes of tokens and texts; ``trail`` records
+        what is done to have events sent.
+        """
         self._settings, self._clients, self._wiring = settings, clients, wiring
-        self._tenants, self._secret = tenants, secret
+        self._tenants, self._secret, self._trail = tenants, secret, trail
 
     async def make(self, source: AuditSource, way: Way) -> Source:
         """What is read for ``source``."""
@@ -59,7 +52,7 @@ class Kinds:
             return AuthentikPoll(
                 self._authentik(source), src=source.name, allow=allow, tenants=self._tenants, now=_now, own=OPERATOR
             )
-        return Unserved()
+        return StalwartWebhook(source.name, way, self._webhook())
 
     def _ocis(self, source: AuditSource, path: Path, allow: frozenset[str] | None, way: Way) -> OcisTail:
         people = People(self._clients.ocis, clock=monotonic)
@@ -74,6 +67,21 @@ class Kinds:
             ask=people.ask,
             lost=lambda: recovered(way.store, source.name, heartbeat=_now()),
             silent_after=source.spec.silent_after_seconds,
+        )
+
+    def _webhook(self) -> Means:
+        if self._settings.audit is None:
+            raise SourceError("NoLog", "audit: is missing in the settings, so nothing is taken in.")
+        return Means(
+            settings=self._settings,
+            audit=self._settings.audit,
+            client=self._clients.stalwart,
+            secrets=self._wiring.reader,
+            tenants=self._tenants,
+            metrics=self._wiring.metrics,
+            trail=self._trail,
+            key=self._secret,
+            clock=monotonic,
         )
 
     def _authentik(self, source: AuditSource) -> AuthentikClient:

@@ -11,7 +11,7 @@ from dezky_operator.crd.auditsource import AuditSource, AuditSourceStatus, Sourc
 from dezky_operator.crd.conditions import Condition, Truth
 from dezky_operator.ingest.rounds import Standing
 
-READY = "Ready"
+READY, VERIFIED = "Ready", "WebhookVerified"
 LONGEST_CURSOR = 128
 """Characters of a cursor that are shown."""
 
@@ -26,7 +26,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = ""
     last_event: str = ""
     lag: float | None = None
-    more: tuple[Condition, ...] = ()
+    verified: bool | None = None
 
 
 def told(standing: Standing, **known: Any) -> Told:
@@ -36,18 +36,11 @@ def told(standing: Standing, **known: Any) -> Told:
 
 def status_of(source: AuditSource, found: Told, *, now: str) -> AuditSourceStatus:
     """The whole status. Only a condition whose status changed gets a new time."""
-    ready = Truth.TRUE if found.state in {State.RUNNING, State.SILENT, State.PAUSED} else Truth.FALSE
-    before = {condition.type: condition for condition in source.status.conditions}
-    old = before.get(READY)
-    since = old.last_transition_time if old is not None and old.status == ready.value else now
-    condition = Condition(
-        type=READY,
-        status=ready.value,
-        reason=found.reason,
-        message=found.message,
-        last_transition_time=since,
-        observed_generation=source.metadata.generation,
-    )
+    ready = found.state in {State.RUNNING, State.SILENT, State.PAUSED}
+    conditions = [_condition(source, READY, (ready, found.reason, found.message), now)]
+    if found.verified is not None:
+        told = ("EventCame", "An event that was provoked came in.") if found.verified else (found.reason, found.message)
+        conditions.append(_condition(source, VERIFIED, (found.verified, *told), now))
     return AuditSourceStatus(
         observed_generation=source.metadata.generation,
         state=found.state.value,
@@ -55,7 +48,21 @@ def status_of(source: AuditSource, found: Told, *, now: str) -> AuditSourceStatu
         last_event=f"{found.last_event[:19]}Z" if found.last_event else None,
         lag_seconds=round(found.lag) if found.lag is not None else None,
         counts=msgspec.convert(dict(found.counts), SourceCounts),
-        conditions=(condition, *found.more),
+        conditions=tuple(conditions),
+    )
+
+
+def _condition(source: AuditSource, kind: str, found: tuple[bool, str, str], now: str) -> Condition:
+    holds, reason, message = found
+    status = (Truth.TRUE if holds else Truth.FALSE).value
+    old = next((condition for condition in source.status.conditions if condition.type == kind), None)
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=old.last_transition_time if old is not None and old.status == status else now,
+        observed_generation=source.metadata.generation,
     )
 
 

@@ -169,6 +169,7 @@ class Sources:
             cursor=row.position if row else "",
             last_event=row.last_event if row else "",
             lag=reading.lag,
+            verified=reading.verified,
         )
         self._metrics.audit_source_up.labels(source.name).set(standing.state in {"Running", "Silent"})
         if row is not None and row.last_event:
