@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
-.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-properties test-properties-full test-real bench up down tools ferretdb clean prerequisites
+.PHONY: demo test lint test-unit test-integration test-acceptance test-faults test-faults-full test-properties test-properties-full test-real bench bench-audit up down tools ferretdb clean prerequisites
 
 demo: tools ## two tenants from nothing to Ready, and everything down again
 	@$(BIN)/python -m tests.demo
@@ -64,6 +64,9 @@ test-real: $(STAMP) ## the same against real servers, named by DEZKY_TEST_*_URL
 
 bench: tools ## the budgets, one JSON line each
 	@$(BIN)/python -m tests.perf.bench
+
+bench-audit: $(STAMP) ## those of the audit log alone
+	@for name in accept insert verify proof query tail poll webhook memory; do $(BIN)/python -m tests.perf.audit_$$name || exit 1; done
 
 ferretdb: $(STAMP)
 	@$(BIN)/python -m tests.ferretdb

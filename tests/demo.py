@@ -10,24 +10,31 @@ import base64
 import contextlib
 import json
 import os
+import secrets
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx2
 from rich.console import Console
 from rich.table import Table
 
 from dezky_operator import config
+from dezky_operator.audit.keys import log_key
 from dezky_operator.kube.bootstrap import Administrator, prepare
 from dezky_operator.kube.transport import cluster_config
 from tests.controlplane.cluster import Cluster, child_env, test_cluster
-from tests.sandbox.workspace import NAMESPACE, Workspace
+from tests.sandbox.ocis.server import OcisStandIn
+from tests.sandbox.workspace import INSTALLATION, NAMESPACE, Workspace
 from tests.smtp import recipient
 from tests.tools.kubectl import tool
 
@@ -87,8 +94,8 @@ async def running() -> AsyncIterator[Demo]:
     console.rule("[bold]Dezky[/]: a tenant, from one kubectl apply")
     console.print("starting a Kubernetes API server, Authentik, Stalwart, OCIS and DNS on this machine …")
     with test_cluster() as cluster, tempfile.TemporaryDirectory(prefix="dezky-demo-") as folder:
-        async with Workspace() as workspace:
-            path = workspace.write_settings(Path(folder) / "settings.yaml")
+        async with Workspace(ocis=OcisStandIn(audit_file=Path(folder) / "ocis-audit.log")) as workspace:
+            path = workspace.write_settings(Path(folder) / "settings.yaml", audit=audit_settings(Path(folder)))
             demo = Demo(cluster=cluster, workspace=workspace, settings=path)
             prepared = await prepare(
                 config.load(path),
@@ -98,6 +105,10 @@ async def running() -> AsyncIterator[Demo]:
                 ),
             )
             demo.say(f"dezky-operator bootstrap prepared the three systems ({len(prepared.lines)} things)")
+            await demo.kubectl(
+                *("-n", NAMESPACE, "create", "secret", "generic", "stalwart-webhook"),
+                f"--from-literal=key={secrets.token_hex(32)}",
+            )
             log = (Path(folder) / "operator.log").open("w")
             command = [sys.executable, "-m", "dezky_operator.main", "run", "--config", str(path)]
             process = await asyncio.create_subprocess_exec(
@@ -118,13 +129,22 @@ async def running() -> AsyncIterator[Demo]:
 
 async def show() -> None:
     """The whole story."""
+    async with contextlib.AsyncExitStack() as stack:
+        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dezky-audit-")))
+        await _shown(kept)
+        _tampered(kept)
+
+
+async def _shown(kept: Path) -> None:
     async with running() as demo:
         await _two_tenants(demo)
+        await _sources(demo)
         await _anna(demo)
         await _drift(demo)
         await _refused(demo)
         await _suspended(demo)
         await _deleted(demo)
+        await _audited(demo, kept)
         demo.say("taking everything down")
 
 
@@ -142,6 +162,108 @@ async def _two_tenants(demo: Demo) -> None:
     demo.say("kubectl apply -f manifests/samples/")
     console.print(table)
     console.print(await demo.kubectl("get", "tenants"))
+
+
+def audit_settings(folder: Path) -> dict[str, Any]:
+    """The log in ``folder``, signed often enough for a short story, and a port for Stalwart's events."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {
+        "directory": str(folder / "audit"),
+        "checkpoint": {"atMostEverySeconds": 0.5, "atLeastSeconds": 1},
+        "webhook": {
+            "host": "127.0.0.1",
+            "port": port,
+            "url": f"http://127.0.0.1:{port}",
+            "secretRef": {"name": "stalwart-webhook", "key": "key"},
+        },
+    }
+
+
+async def _sources(demo: Demo) -> None:
+    """The three systems tell the log what happens in them."""
+    path = str(demo.settings.parent / "ocis-audit.log")
+    specs: dict[str, dict[str, Any]] = {
+        "authentik": {"type": "authentik", "intervalSeconds": 1},
+        "stalwart": {"type": "stalwart"},
+        "ocis": {"type": "ocis", "intervalSeconds": 1, "ocis": {"path": path}},
+    }
+    items = [
+        {"apiVersion": "dezky.eu/v1alpha1", "kind": "AuditSource", "metadata": {"name": name}, "spec": spec}
+        for name, spec in specs.items()
+    ]
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    await asyncio.to_thread(demo.cluster.kubectl, "apply", "-f", "-", input=document)
+    demo.say("three AuditSources: what happens in Authentik, Stalwart and OCIS comes into one log")
+
+
+async def _audited(demo: Demo, kept: Path) -> None:
+    """All of it on one timeline, verified, and taken out for an auditor."""
+    store = demo.settings.parent / "audit" / "audit-1.db"
+    deadline = time.monotonic() + PATIENCE
+    while not {"authentik", "stalwart", "ocis", "operator"} <= await asyncio.to_thread(_told_by, store):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not every source is in the log: {_told_by(store)}")
+        await asyncio.sleep(0.1)
+    console.print(await demo.kubectl("get", "auditsources"))
+    demo.say("one timeline of all four, by `dezky-operator audit list`:")
+    for name in ("operator", "authentik", "stalwart", "ocis"):
+        console.print((await audit("list", "--store", str(store), "--source", name, "--limit", "3")).rstrip())
+    told = await demo.kubectl("-n", NAMESPACE, "get", "secret", "dezky-audit-keys", "-o", "json")
+    seed = base64.b64decode(json.loads(told)["data"]["log"])
+    origin = f"{INSTALLATION}/audit/1"
+    vkey = log_key(origin, seed).verify_key.vkey
+    (kept / "vkey").write_text(vkey)
+    await audit("export", "--store", str(store), "--key", vkey, "--out", str(kept / "export"))
+    demo.say(f"exported for an auditor, who has the key from elsewhere: {vkey[-24:]}")
+
+
+def _told_by(store: Path) -> set[str]:
+    """Whose events are in the log."""
+    connection = apsw.Connection(str(store))
+    try:
+        return {str(source) for (source,) in connection.execute("SELECT DISTINCT source FROM audit_log")}
+    finally:
+        connection.close()
+
+
+async def audit(*arguments: str) -> str:
+    """``dezky-operator audit …``; what it told."""
+    command = [sys.executable, "-m", "dezky_operator.main", "audit", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=PIPE, stderr=STDOUT, env={**child_env(), "COLUMNS": "140"}
+    )
+    told, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"audit {' '.join(arguments)} ended with {process.returncode}: {told.decode()}")
+    return told.decode()
+
+
+def _tampered(kept: Path) -> None:
+    """The auditor's own program, with nothing but Python: the export, and a copy in which one word was changed."""
+    vkey = (kept / "vkey").read_text()
+    found = _second(kept / "export", vkey)
+    console.print(f"tools/verify_audit.py, which shares no code with the operator: [green]{found[0]}[/]")
+    (path,) = (kept / "export").glob("*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if b'"tenant.suspended"' in line)
+    lines[place] = lines[place].replace(b'"tenant.suspended"', b'"tenant.resumed"')
+    path.write_bytes(b"".join(lines))
+    told = _second(kept / "export", vkey)
+    console.print(f"line {place} changed from tenant.suspended to tenant.resumed:")
+    for line in told[:4]:
+        console.print(f"         [red]{line}[/]")
+    if not found[0].startswith("VALID") or not any(f"seq {place + 1} " in line for line in told):
+        raise SystemExit(f"the verifier said {found} and {told}")
+
+
+def _second(export: Path, vkey: str) -> list[str]:
+    tool = Path(__file__).resolve().parents[1] / "tools" / "verify_audit.py"
+    done = subprocess.run(
+        [sys.executable, str(tool), str(export), "--key", vkey], capture_output=True, text=True, check=False
+    )
+    return (done.stdout or done.stderr).splitlines()
 
 
 async def _anna(demo: Demo) -> None:

@@ -15,6 +15,8 @@ from tests.controlplane.cluster import test_cluster
 from tests.perf import fleet, onboarding
 
 SUBJECTS = (onboarding, fleet)
+AUDIT = ("accept", "insert", "verify", "proof", "query", "tail", "poll", "webhook", "memory")
+"""Each a process of its own, so that none measures what another left in memory."""
 
 
 async def main() -> None:
@@ -25,6 +27,10 @@ async def main() -> None:
         for subject in SUBJECTS:
             async for figure in subject.figures(cluster):
                 figure.show()
+    for name in AUDIT:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", f"tests.perf.audit_{name}")
+        if await process.wait():
+            raise SystemExit(f"tests.perf.audit_{name} ended with {process.returncode}")
 
 
 if __name__ == "__main__":
