@@ -8,6 +8,7 @@ erasure drains the inbox before it looks for what it has to erase.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -155,3 +156,26 @@ async def _remove(rows: Rows, *, keys: Sequence[Key]) -> None:
 
 async def _depth(rows: Reader) -> int:
     return await rows.count(INBOX)
+
+
+class ThroughInbox:
+    """The way into a log whose store has no transactions: into the inbox, then to a place."""
+
+    def __init__(self, inbox: Inbox, sequencer: Sequencer) -> None:
+        self._inbox, self._sequencer = inbox, sequencer
+        self._turn = asyncio.Lock()
+
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
+        """Return once every event is in the log with all that belongs to it, and what became of each.
+
+        Raises:
+            EventError: an event is larger than the store takes.
+            NotAppendedError: the log takes nothing now; the events wait in the inbox.
+            UnavailableError: it is unknown how far they came; the same drafts may be handed in again.
+        """
+        await self._inbox.accept(drafts)
+        async with self._turn:
+            appended = await self._sequencer.append(drafts, kept=True)
+            while (await self._inbox.drain(self._sequencer)).placed:
+                continue
+        return appended

@@ -40,11 +40,11 @@ from dezky_operator.ingest.own.spool import Spool
 from dezky_operator.ingest.own.steps import Trail
 from dezky_operator.ingest.own.unfinished import open_intents
 from dezky_operator.kube.audit_keys import KeysSecret
+from dezky_operator.kube.audit_store import open_store, way_into
 from dezky_operator.kube.chores import tended
 from dezky_operator.kube.guard import ConfigMapGuard
 from dezky_operator.kube.journal import Journalist, Registry
-from dezky_operator.store.interface import Reader, StartError, Store, UnavailableError
-from dezky_operator.store.sqlite import SqliteStore
+from dezky_operator.store.interface import Reader, Store
 from dezky_operator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -82,8 +82,7 @@ class Opened:
 
 async def open_log(audit: AuditSettings, around: Around, *, clock_difference: Callable[[], float]) -> Opened:
     """Open it. Raises SettingsError, GuardError, and httpx2.HTTPError."""
-    directory = Path(audit.directory)
-    store = around.wrap_store(await _store(directory, audit))
+    store = around.wrap_store(await open_store(audit, around.client, around.settings.namespace))
     try:
         return await _open(store, audit, around, clock_difference)
     except BaseException:
@@ -100,7 +99,11 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     keys = await secret.read(origin, new=new, environment=os.environ)
     chain = KeyChain([KeyRange(keys.log.verify_key)])
     sequencer = Sequencer(store, origin=origin, clock=time.time_ns, clock_difference=clock_difference)
-    barrier, people, random = Barrier(sequencer), KeyStore(store, keys.master), Randomness(os.urandom)
+    barrier, people, random = (
+        Barrier(way_into(store, sequencer, audit)),
+        KeyStore(store, keys.master),
+        Randomness(os.urandom),
+    )
     notary = Notary(
         store,
         sequencer,
@@ -176,19 +179,6 @@ def _pace(settings: CheckpointSettings) -> Pace:
         idle=settings.idle_seconds,
         events=settings.events,
     )
-
-
-async def _store(directory: Path, audit: AuditSettings) -> Store:
-    """Raises SettingsError."""
-    if audit.mongodb is not None:
-        raise SettingsError("audit.mongodb: this build keeps its log in SQLite only; leave it out.")
-    try:
-        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-        return await SqliteStore.open(directory / f"audit-{audit.epoch}.db")
-    except OSError as error:
-        raise SettingsError(f"audit.directory: {directory} can not be made ({error.strerror}).") from error
-    except (StartError, UnavailableError) as error:
-        raise SettingsError(f"audit.directory: {error}") from error
 
 
 async def _spool(directory: Path) -> Spool:
