@@ -208,10 +208,11 @@ async def _audited(demo: Demo, kept: Path) -> None:
         await asyncio.sleep(0.1)
     console.print(await demo.kubectl("get", "auditsources"))
     demo.say("one timeline of all four, by `dezky-operator audit list`:")
-    for name in ("operator", "authentik", "stalwart", "ocis"):
-        console.print((await audit("list", "--store", str(store), "--source", name, "--limit", "3")).rstrip())
-    told = await demo.kubectl("-n", NAMESPACE, "get", "secret", "dezky-audit-keys", "-o", "json")
-    seed = base64.b64decode(json.loads(told)["data"]["log"])
+    for chosen in (("--action", "tenant."), ("--source", "authentik"), ("--source", "stalwart"), ("--source", "ocis")):
+        told = await audit("list", "--store", str(store), *chosen, "--limit", "4")
+        console.print("\n".join(line for line in told.splitlines() if "--cursor" not in line))
+    kept_keys = await demo.kubectl("-n", NAMESPACE, "get", "secret", "dezky-audit-keys", "-o", "json")
+    seed = base64.b64decode(json.loads(kept_keys)["data"]["log"])
     origin = f"{INSTALLATION}/audit/1"
     vkey = log_key(origin, seed).verify_key.vkey
     (kept / "vkey").write_text(vkey)

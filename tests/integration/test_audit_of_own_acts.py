@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
@@ -18,7 +19,7 @@ from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.keys import log_key
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.verify import verify_lines
-from dezky_operator.config import SettingsError
+from dezky_operator.config import AuditSettings, SettingsError
 from dezky_operator.ingest.own.spool import Spool
 from dezky_operator.kube.audit import Audit
 from dezky_operator.kube.process import Operator
@@ -140,6 +141,27 @@ async def test_a_store_that_was_set_back_takes_nothing_more_and_locks_go_on(clus
         told = await lines(tmp_path)
     assert "tenant.created" not in {line.action for line in told}
     assert Spool(tmp_path / "spool").waiting > 10
+
+
+async def test_a_new_epoch_goes_on_after_a_log_that_was_set_back(cluster: Cluster, tmp_path: Path) -> None:
+    """It says what the old one was, and none of its events comes again."""
+    async with audited(cluster, tmp_path) as site:
+        await site.start()
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.idle()
+        await site.stop()
+        old = await lines(tmp_path)
+        site.settings = msgspec.structs.replace(site.settings, audit=AuditSettings(directory=str(tmp_path), epoch=2))
+        await working(site)
+        await site.stop()
+        store = await SqliteStore.open(tmp_path / "audit-2.db")
+        told = await lines_of(store)
+        await store.close()
+    assert [line.action for line in told] == ["log.epoch", "log.start", "log.stop", "log.heads"]
+    assert (told[0].data["size"], told[0].data["earlier"]) == (len(old), 1)
+    assert told[0].origin.endswith("/audit/2")
+    assert told[0].data["checkpoint_size"] == len(old)
 
 
 async def test_a_log_without_the_keys_it_was_written_under_is_not_gone_on_with(

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 from lightkube import AsyncClient
 
@@ -19,6 +20,7 @@ from dezky_operator.audit.anchors import DirectoryAnchor
 from dezky_operator.audit.chain import Tip
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.draft import Draft, prepare
+from dezky_operator.audit.epoch import carry_over
 from dezky_operator.audit.event import Datum, Event
 from dezky_operator.audit.fates import Appended
 from dezky_operator.audit.guard import Barrier
@@ -114,6 +116,8 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
         pace=_pace(audit.checkpoint),
         heads=partial(_heads, ring=people.ring, random=random),
     )
+    if new and audit.epoch > 1:
+        await _begin_epoch(store, sequencer, audit, around, people.ring)
     await _compared(notary, barrier)
     audit_log = AuditLog(barrier, people, random)
     keeping = Keeping(counted(audit_log, around.metrics), await _spool(Path(audit.directory)))
@@ -131,6 +135,20 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
         trail=Trail(keeping, around.registry.whose, secret=keys.dedupe, now=now, open_=unfinished),
         journal=Journalist(keeping.offer, around.registry, now),
     )
+
+
+async def _begin_epoch(store: Store, sequencer: Sequencer, audit: AuditSettings, around: Around, ring: KeyRing) -> None:
+    """Go on after the log of the epoch before, and say so in the first line."""
+    earlier = msgspec.structs.replace(audit, epoch=audit.epoch - 1)
+    old = await open_store(earlier, around.client, around.settings.namespace)
+    try:
+        said = await carry_over(old, store)
+    finally:
+        await old.close()
+    data: dict[str, Datum] = {"earlier": earlier.epoch, **said}
+    event = act("log.epoch", ext=f"log.epoch:{audit.epoch}", now=now(), data=data)
+    await sequencer.append([prepare(event, keys=ring, random=os.urandom)])
+    log.warning("audit log begins a new epoch", epoch=audit.epoch, earlier_size=said["size"])
 
 
 def counted(audit_log: AuditLog, metrics: Metrics) -> Callable[[Sequence[Event]], Awaitable[Appended]]:
