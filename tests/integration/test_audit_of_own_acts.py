@@ -69,7 +69,7 @@ async def test_a_tenants_life_is_in_the_log_step_by_step(cluster: Cluster, tmp_p
         await site.stop()
         told = await lines(tmp_path)
     actions = [line.action for line in told]
-    assert (actions[0], actions[-2:]) == ("log.start", ["log.stop", "log.heads"])
+    assert (actions[:2], actions[-2:]) == (["log.config", "log.start"], ["log.stop", "log.heads"])
     changes = [line for line in told if line.action in {"tenant.created", "tenant.suspended", "tenant.resumed"}]
     assert [line.action for line in changes] == ["tenant.created", "tenant.suspended", "tenant.resumed"]
     assert {line.tenant for line in changes} == {tenant_id}
@@ -158,7 +158,7 @@ async def test_a_new_epoch_goes_on_after_a_log_that_was_set_back(cluster: Cluste
         store = await SqliteStore.open(tmp_path / "audit-2.db")
         told = await lines_of(store)
         await store.close()
-    assert [line.action for line in told] == ["log.epoch", "log.start", "log.stop", "log.heads"]
+    assert [line.action for line in told] == ["log.epoch", "log.config", "log.start", "log.stop", "log.heads"]
     assert (told[0].data["size"], told[0].data["earlier"]) == (len(old), 1)
     assert told[0].origin.endswith("/audit/2")
     assert told[0].data["checkpoint_size"] == len(old)
@@ -199,11 +199,11 @@ async def test_it_verifies_itself_and_says_what_it_found(cluster: Cluster, tmp_p
         assert (await recording.verify()).verdict in {Verdict.VALID, Verdict.UNANCHORED}
         assert operator.metrics.registry.get_sample_value("dezky_audit_verify_findings") == 0
         connection = apsw.Connection(str(tmp_path / "audit-1.db"))
-        connection.execute("UPDATE audit_log SET tenant = '' WHERE seq = 1")
+        connection.execute("UPDATE audit_log SET outcome = 'denied' WHERE seq = 1")
         connection.close()
         report = await recording.verify()
         assert [str(finding) for finding in report.findings if finding.verdict is Verdict.TAMPERED] == [
-            "seq 1 index: differs from the line in tenant"
+            "seq 1 index: differs from the line in outcome"
         ]
         assert operator.metrics.registry.get_sample_value("dezky_audit_verify_findings") == 1
         await site.stop()

@@ -160,6 +160,22 @@ async def test_a_source_that_is_deleted_is_read_no_more_and_goes(cluster: Cluste
         await site.stop()
 
 
+async def test_where_ingest_is_switched_off_nothing_is_read_and_own_acts_are_recorded(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C091."""
+    monkeypatch.setenv("AUDIT_INGEST_ENABLED", "false")
+    file = tmp_path / "audit.log"
+    file.write_bytes(record(1))
+    async with audited(cluster, tmp_path / "log") as site:
+        await site.start()
+        await site.apply(source("ocis-main", "ocis", ocis={"path": str(file)}, intervalSeconds=1), tenant("acme"))
+        await site.ready("acme")
+        await site.stop()
+        assert {line.source for line in await lines(tmp_path / "log")} == {"operator"}
+        assert await status(site, "ocis-main") == {"observedGeneration": -1}
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -43,6 +44,8 @@ from dezky_operator.tenant.rounds import Rounds
 from dezky_operator.tenant.sweep import Sweep
 
 CLOCK = time.monotonic
+INGEST = "AUDIT_INGEST_ENABLED"
+"""``false`` in the environment: no AuditSource is read, whatever is declared; the operator's own acts are recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +187,8 @@ def _recording(
         wrap_store=frame.wrap_store,
     )
     audit = Audit(settings.audit, around)
+    if os.environ.get(INGEST, "true").lower() == "false":
+        return Recording(chronicle=audit)
     kinds = Kinds(
         settings, clients, wiring, tenants=registry.tenants, secret=lambda: audit.opened.keys.dedupe, trail=audit
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from hashlib import sha256
 
+import msgspec
 import structlog
 
 from dezky_operator import __version__
@@ -62,7 +64,11 @@ class Audit:
         opened = await open_log(self._audit, self._around, clock_difference=lambda: self._difference)
         self._opened = opened
         self._measure(opened)
-        opened.keeping.offer(act("log.start", ext=once(), now=now(), data={"version": __version__}))
+        config = sha256(msgspec.json.encode(self._around.settings, order="sorted")).hexdigest()
+        opened.keeping.offer(
+            act("log.config", ext=f"log.config:{config}", now=now(), data={"sha256": config}),
+            act("log.start", ext=once(), now=now(), data={"version": __version__, "config": config}),
+        )
         log.info("audit log open", vkey=opened.keys.log.verify_key.vkey)
 
     async def run(self) -> None:

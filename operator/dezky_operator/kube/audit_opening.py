@@ -22,7 +22,7 @@ from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.draft import Draft, prepare
 from dezky_operator.audit.epoch import carry_over
 from dezky_operator.audit.event import Datum, Event
-from dezky_operator.audit.fates import Appended
+from dezky_operator.audit.fates import Appended, Fate
 from dezky_operator.audit.guard import Barrier
 from dezky_operator.audit.heads import TenantMap
 from dezky_operator.audit.keyring import KeyRing
@@ -36,7 +36,7 @@ from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.sequencer import Sequencer
 from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.config import AuditSettings, CheckpointSettings, Settings, SettingsError
-from dezky_operator.ingest.own.acts import act
+from dezky_operator.ingest.own.acts import SRC, act
 from dezky_operator.ingest.own.keeping import Keeping
 from dezky_operator.ingest.own.spool import Spool
 from dezky_operator.ingest.own.steps import Trail
@@ -156,8 +156,10 @@ def counted(audit_log: AuditLog, metrics: Metrics) -> Callable[[Sequence[Event]]
 
     async def accept(events: Sequence[Event]) -> Appended:
         appended = await audit_log.accept(events)
-        for one in appended.placed:
+        for event, one in zip(events, appended.placed, strict=True):
             metrics.audit_events.labels(one.src, one.fate).inc()
+            if one.fate is Fate.STORED and not event.tenant and event.src != SRC:
+                metrics.audit_unattributed.labels(one.src).inc()
         return appended
 
     return accept

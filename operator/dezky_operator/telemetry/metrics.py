@@ -96,6 +96,12 @@ class Metrics:
             ["source", "fate"],
             registry=self.registry,
         )
+        self.audit_unattributed = Counter(
+            "dezky_audit_unattributed_events",
+            "Events of a source that belong to no tenant; they are in the global timeline.",
+            ["source"],
+            registry=self.registry,
+        )
         self.audit_waiting = Gauge(
             "dezky_audit_waiting",
             "Events of the operator that the audit log has not taken yet. Those in memory are lost if it ends now.",
