@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -195,6 +196,26 @@ async def test_while_the_guard_is_silent_nothing_is_published(tmp_path: Path) ->
         assert await checkpoints(store) == []
         with pytest.raises(GuardError):
             await notary(store, guard).start()
+
+
+async def test_a_guard_that_is_silent_for_long_does_not_fill_the_log(tmp_path: Path) -> None:
+    clock, guard = Hands(), Memory()
+    async with opened(tmp_path / "audit.db") as store:
+        await logins(store, 1)
+        found = notary(store, guard, clock)
+        await found.start()
+        guard.silent = True
+        for _ in range(600):
+            clock.seconds += 1
+            with contextlib.suppress(GuardError):
+                await found.look()
+        assert [line.action for line in await rows_of(store)] == ["authentik.login", "log.heads"]
+        guard.silent = False
+        clock.seconds += 5
+        assert await found.look() is Due.NEW
+        assert sizes(guard.notes) == [2]
+        (row,) = await checkpoints(store)
+        assert row.heads
 
 
 async def test_an_anchor_that_can_not_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ class Notary:
         self.signed: Signed | None = None
         self.anchored = True
         self.news = 0
+        self._headed: tuple[int, bytes] = (0, b"")
+        """Size of the log right after the newest ``log.heads``, and the heads it commits to."""
 
     async def start(self) -> None:
         """Compare the log with what was signed of it, and take up what the last process did not finish.
@@ -136,6 +138,9 @@ class Notary:
         if not self.news:
             self._news_since = now
         what = due(self._pace, now=now, signed_at=self._signed_at, news=self.news, news_since=self._news_since)
+        if what is Due.NEW:
+            # One that fails is tried again no sooner than the next would be: each try may add a line.
+            self._signed_at = now
         if what is not Due.NOTHING:
             await self.sign(news=what is Due.NEW)
         return what
@@ -150,7 +155,7 @@ class Notary:
         """
         heads = b""
         if news:
-            heads = encode_heads((await self._sequencer.append_about(self._heads)).heads)
+            heads = await self._committed()
         grown = await self._grown()
         if not grown.size:
             return None
@@ -161,6 +166,15 @@ class Notary:
         await self._guard.keep(checkpoint, note, heads, seconds)
         await self._publish(checkpoint, note, heads, seconds)
         return self.signed
+
+    async def _committed(self) -> bytes:
+        """The tenants' heads, committed to by ``log.heads``; by the one there is, where the log still ends with it: a
+        guard that does not answer for hours must not fill the log.
+        """
+        if await self._store.read(_size) != self._headed[0]:
+            about = await self._sequencer.append_about(self._heads)
+            self._headed = (about.placed.seq + 1, encode_heads(about.heads))
+        return self._headed[1]
 
     async def _publish(self, checkpoint: Checkpoint, note: bytes, heads: bytes, seconds: int) -> None:
         """The guard has it: into the store and the anchors."""
@@ -233,12 +247,16 @@ class Notary:
 
     async def _news(self, rows: Reader) -> int:
         """How many lines are under no checkpoint, if any of them is more than bookkeeping."""
-        size = (await hot.tip(rows, await hot.head_row(rows))).size
+        size = await _size(rows)
         signed = self.signed.checkpoint.size if self.signed else 0
         if size - signed > FEW:
             return size - signed
         lines = await rows.scan(LOG, Span(low=signed), limit=FEW)
         return size - signed if any(row.action not in BOOKKEEPING for row in lines) else 0
+
+
+async def _size(rows: Reader) -> int:
+    return (await hot.tip(rows, await hot.head_row(rows))).size
 
 
 async def _insert(rows: Rows, *, row: CheckpointRow) -> None:
