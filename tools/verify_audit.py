@@ -4,13 +4,11 @@
     verify_audit.py DIRECTORY --key VKEY [--checkpoint FILE ...]
 
 DIRECTORY holds the lines: *.jsonl and *.jsonl.gz, taken in the order of their names, from seq 0 on. The checkpoints are
-FILE, or *.note in DIRECTORY. VKEY is the log's public key; it must come from somewhere else than the export.
-
-A tenant's export or a range (proof.txt is in it) is for verify_export.py, which stands beside this file.
+FILE, or *.note in DIRECTORY. VKEY is the log's first public key, from somewhere else than the export; trust.txt proves
+later ones. A tenant's export or a range (proof.txt is in it) is for verify_export.py, which stands beside this file.
 
 Prints a line for each finding and a summary. Exit code: 0 valid, 1 tampered, 2 usage, 3 incomplete (less was given
-than asked for), 4 valid but the newest lines are under no checkpoint.
-It shares no code with the operator, on purpose.
+than asked for), 4 valid but the newest lines are under no checkpoint. It shares no code with the operator, on purpose.
 """
 
 from __future__ import annotations
@@ -28,12 +26,21 @@ from pathlib import Path
 VALID, TAMPERED, USAGE, INCOMPLETE, UNANCHORED = range(5)
 LONGEST, LARGEST, ZEROS = 65_535, 2**53 - 1, "0" * 64
 NOT_CHECKED = (
-    "signature lines of other keys (HMAC, time, witnesses)",
-    "keys after the first one, manifests, object locks, the map of tenants",
+    "signature lines of other keys (HMAC, time, witnesses), manifests, object locks, the map of tenants",
     "values behind commitments, sealed texts, erasures, index fields of the database",
 )
 Point = tuple[int, int, int, int]
 Key = tuple[str, bytes, bytes]
+Range = tuple[int, int, Key, bytes]  # the sizes at which a key signs, both included, and the root at the first of them
+NOTE = re.compile(
+    "(([^\\n]+)\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/=]+)\n)\n"
+    "((?:\u2014 [^\\s+\\x00-\\x1f\\x7f]+ [A-Za-z0-9+/=]+\n){1,100})"
+)
+# Of a line that is canonical: what is quoted in a text has a backslash before its quotes, so nothing else fits.
+ROTATED = re.compile(
+    rb'\{"action":"key\.rotated",.*"c":\{\},"data":\{"sha256":"([0-9a-f]{64})","vkey":"([^"\\]+)"\},.*"src":"operator",'
+    rb'"t_prev":"[0-9a-f]{64}","t_seq":[0-9]+,"tenant":"","time_source":"[a-z]+","v":1\}'
+)
 
 # Ed25519, RFC 8032, verification only
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
@@ -43,12 +50,10 @@ SQRT_M1 = pow(2, (P - 1) // 4, P)
 
 def recover_x(y: int, sign: int) -> int | None:
     """The x of a point, or None when there is none or the encoding is not the shortest."""
-    if y >= P:
-        return None
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     x = x * SQRT_M1 % P if (x * x - square) % P else x
-    if (x * x - square) % P or (x == 0 and sign):
+    if y >= P or (x * x - square) % P or (x == 0 and sign):
         return None
     return P - x if x & 1 != sign else x
 
@@ -61,25 +66,7 @@ def add(p: Point, q: Point) -> Point:
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
-def times(scalar: int, point: Point) -> Point:
-    """A point added to itself ``scalar`` times."""
-    result = (0, 1, 1, 0)
-    while scalar:
-        if scalar & 1:
-            result = add(result, point)
-        point = add(point, point)
-        scalar >>= 1
-    return result
-
-
-def compressed(point: Point) -> bytes:
-    """The 32 bytes of a point."""
-    x, y = (point[n] * pow(point[2], -1, P) % P for n in (0, 1))
-    return (y | (x & 1) << 255).to_bytes(32, "little")
-
-
-BASE_Y = 4 * pow(5, -1, P) % P
-BASE_X = recover_x(BASE_Y, 0) or 0
+BASE_X, BASE_Y = recover_x(4 * pow(5, -1, P) % P, 0) or 0, 4 * pow(5, -1, P) % P
 BASE = (BASE_X, BASE_Y, 1, BASE_X * BASE_Y % P)
 
 
@@ -91,8 +78,13 @@ def signed(public: bytes, message: bytes, signature: bytes) -> bool:
     if x is None or s >= L:
         return False
     k = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
-    minus_a = (P - x, y, 1, (P - x) * y % P)
-    return compressed(add(times(s, BASE), times(k, minus_a))) == signature[:32]
+    minus_a, sum_ = (P - x, y, 1, (P - x) * y % P), (0, 1, 1, 0)
+    for bit in range(255, -1, -1):
+        sum_ = add(sum_, sum_)
+        sum_ = add(sum_, BASE) if s >> bit & 1 else sum_
+        sum_ = add(sum_, minus_a) if k >> bit & 1 else sum_
+    x, y = (sum_[n] * pow(sum_[2], -1, P) % P for n in (0, 1))
+    return (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32]
 
 
 class Bad(Exception):  # noqa: N818 - read as a sentence: raise Bad(why)
@@ -112,58 +104,81 @@ def unbase64(text: str) -> bytes:
 
 def key_of(vkey: str) -> Key:
     """Name, id and public key of a log's vkey."""
-    parts = vkey.split("+", 2)
-    if len(parts) != 3 or not re.fullmatch(r"[^\s+]+", parts[0]) or not re.fullmatch(r"[0-9a-f]{8}", parts[1]):
-        raise Bad("a vkey looks like name+8 hex digits+base64")
-    material = unbase64(parts[2])
-    identity = hashlib.sha256(parts[0].encode() + b"\n" + material).digest()[:4]
-    if len(material) != 33 or material[0] != 1 or identity.hex() != parts[1]:
-        raise Bad("no Ed25519 key, or not that of its id")
-    return parts[0], identity, material[1:]
+    found = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)", vkey)
+    material = unbase64(found[3]) if found else b""
+    made = hashlib.sha256(found[1].encode() + b"\n" + material).hexdigest() if found else ""
+    if not found or len(material) != 33 or material[0] != 1 or made[:8] != found[2]:
+        raise Bad("no vkey of an Ed25519 key, which looks like name+8 hex digits+base64")
+    return found[1], bytes.fromhex(found[2]), material[1:]
 
 
-def checkpoint_of(note: bytes, key: Key) -> tuple[int, bytes, list[str]]:
-    """Size and root of a checkpoint that the key signed, and the names of lines nobody checked."""
-    if len(note) > 65_536:
-        raise Bad("longer than 65536 bytes")
-    try:
-        whole = note.decode()
-    except UnicodeDecodeError:
-        raise Bad("no UTF-8") from None
-    text, gap, rest = whole.rpartition("\n\n")
-    if re.search(r"[\x00-\x09\x0b-\x1f\x7f]", whole) or not gap or not rest.endswith("\n") or rest.count("\n") > 100:
-        raise Bad("not a text, an empty line and at most 100 signature lines")
-    signatures = [signature_of(line) for line in rest[:-1].split("\n")]
-    own = [blob for name, identity, blob in signatures if (name, identity) == key[:2]]
-    if not own:
-        raise Bad("not signed by the key that was given")
-    if len(own) > 1 or len(own[0]) != 64 or not signed(key[2], f"{text}\n".encode(), own[0]):
-        raise Bad("the log's signature is wrong or there twice")
-    return *size_and_root(text, key[0]), [name for name, *rest in signatures if (name, rest[0]) != key[:2]]
-
-
-def signature_of(line: str) -> tuple[str, bytes, bytes]:
-    """Name, key id and the rest of a signature line."""
-    found = re.fullmatch("\u2014 ([^\\s+]+) ([A-Za-z0-9+/=]+)", line)
-    blob = unbase64(found[2]) if found else b""
-    if not found or len(blob) <= 4:
-        raise Bad("not a signature line")
-    return found[1], blob[:4], blob[4:]
-
-
-def size_and_root(text: str, name: str) -> tuple[int, bytes]:
-    """What the three lines of a checkpoint say."""
-    lines = text.split("\n")
-    if len(lines) != 3:
-        raise Bad("not three lines")
-    if lines[0] != name:
+def note_of(note: bytes, name: str) -> tuple[int, bytes, bytes, list[tuple[str, bytes, bytes]]]:
+    """Size and root of a checkpoint of this log, what is signed, and name, key id and rest of each signature line."""
+    found = NOTE.fullmatch(note.decode(errors="replace")) if len(note) <= 65_536 else None
+    if not found or found[0].encode() != note:
+        raise Bad("not the three lines of a checkpoint, an empty line and at most 100 signature lines")
+    if found[2] != name:
         raise Bad("origin: of another log")
-    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1]) or int(lines[1]) > LARGEST + 1:
-        raise Bad("no size")
-    root = unbase64(lines[2])
-    if len(root) != 32:
-        raise Bad("no root")
-    return int(lines[1]), root
+    root, lines = unbase64(found[4]), [line.split(" ") for line in found[5][:-1].split("\n")]
+    signatures = [(who, unbase64(blob)[:4], unbase64(blob)[4:]) for _, who, blob in lines]
+    if len(root) != 32 or int(found[3]) > LARGEST + 1 or not all(blob for *_, blob in signatures):
+        raise Bad("no size, no root or no signature")
+    return int(found[3]), root, found[1].encode(), signatures
+
+
+def checkpoint_of(note: bytes, keys: list[Range]) -> tuple[int, bytes, list[str]]:
+    """Size and root of a checkpoint that the log's key for its size signed, and the names of lines nobody checked."""
+    size, root, text, signatures = note_of(note, keys[0][2][0])
+    for first, last, (name, identity, public), _ in keys:
+        own = [blob for who, found, blob in signatures if (who, found) == (name, identity)]
+        if bool(own) is not (first <= size <= last):
+            raise Bad(f"key out of range: {identity.hex()}" if own else "not signed by the log's key for its size")
+        if own and (len(own) > 1 or len(own[0]) != 64 or not signed(public, text, own[0])):
+            raise Bad("the log's signature is wrong or there twice")
+    known = {key[:2] for _, _, key, _ in keys}
+    return size, root, [who for who, found, _ in signatures if (who, found) not in known]
+
+
+def keys_of(key: Key, path: Path, findings: list[tuple[int, str]]) -> list[Range]:
+    """The first key, and those that trust.txt proves: a line under a checkpoint that both signed names the next."""
+    keys = first = [(0, LARGEST + 1, key, b"")]
+    try:
+        for block in filter(None, re.split(rb"(?m)^(?=\{)", path.read_bytes() if path.is_file() else b"")):
+            keys = followed(keys, *block.partition(b"\n")[::2])
+    except Bad as bad:
+        findings.append((TAMPERED, f"trust: {bad}"))
+        return first
+    return keys
+
+
+def followed(keys: list[Range], line: bytes, proof: bytes) -> list[Range]:
+    """The keys and the one that the line names, from the checkpoint in its proof on."""
+    head, _, note = proof.partition(b"\n\n")
+    (origin, seq, *_), named = fields_of(line), ROTATED.fullmatch(line)
+    start, *path = head.decode(errors="replace").split(f"\nindex {seq}")
+    if start != "c2sp.org/tlog-proof@v1" or len(path) != 1 or path[0][:1] not in {"", "\n"} or not named:
+        raise Bad("not a line key.rotated of the operator with its proof")
+    new, hashes = key_of(named[2].decode()), [unbase64(one) for one in path[0].split("\n")[1:]]
+    *earlier, (first, _, newest, at_first) = keys
+    size, root, *_ = note_of(note, newest[0])
+    longer = [*earlier, (first, size, newest, at_first), (size, LARGEST + 1, new, root)]
+    checkpoint_of(note, longer)
+    if size < first or new in [old for _, _, old, _ in keys] or {new[0], origin} != {newest[0]}:
+        raise Bad("a key that can not follow the one before it")
+    made, leaf = hashlib.sha256(named[2]).hexdigest().encode(), hashlib.sha256(b"\x00" + line).digest()
+    if made != named[1] or above(seq, size, leaf, hashes) != root:
+        raise Bad("the line is not under the checkpoint that both keys signed, or holds another hash of the key")
+    return longer
+
+
+def above(place: int, size: int, node: bytes, path: list[bytes]) -> bytes:
+    """The root over a leaf whose audit path is known (RFC 6962); empty when the path is not of such a tree."""
+    if size == 1 or not path:
+        return node if size == 1 and not path and not place else b""
+    half = 1 << (size - 1).bit_length() - 1
+    if place < half:
+        return hashlib.sha256(b"\x01" + above(place, half, node, path[:-1]) + path[-1]).digest()
+    return hashlib.sha256(b"\x01" + path[-1] + above(place - half, size - half, node, path[:-1])).digest()
 
 
 # One pattern for the whole canonical form of a line, and no JSON reader in between.
@@ -189,10 +204,8 @@ ESCAPE = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 
 def fields_of(stored: bytes) -> tuple[str, int, str, str, str, int, str]:
     """Origin, seq, prev, rec, tenant, t_seq, t_prev of a canonical line; Bad for anything else."""
-    if len(stored) > LONGEST:
-        raise Bad("too long")
     try:
-        found = LINE.fullmatch(stored.decode())
+        found = LINE.fullmatch(stored.decode()) if len(stored) <= LONGEST else None
     except UnicodeDecodeError:
         raise Bad("no UTF-8") from None
     if not found:
@@ -200,9 +213,16 @@ def fields_of(stored: bytes) -> tuple[str, int, str, str, str, int, str]:
     actor, at, made, data, ext, origin, prev, raw_len, rec, recv, resource, *rest = found.groups()
     seq, t_prev, t_seq, tenant, clock = rest
     names = made.split('"')[1::4]
-    if data:
-        check_data(data)
-    check_times(at, rec, recv, clock)
+    found_data = DATA.findall(data) if data else ()
+    keys = [name for name, _ in found_data]
+    if sorted(set(keys)) != keys or any(number and abs(int(number)) > LARGEST for _, number in found_data):
+        raise Bad("data out of order, twice or too large")
+    try:
+        datetime.fromisoformat(at[:-1]), datetime.fromisoformat(rec[:-1]), datetime.fromisoformat(recv[:-1])
+    except ValueError:
+        raise Bad("a time that does not exist") from None
+    if (clock == "rec" and at != rec) or (clock == "clamped" and not at.endswith(":59.999999Z")):
+        raise Bad("at does not fit time_source")
     if sorted(set(names)) != names:
         raise Bad("commitments out of order or twice")
     if (actor == "") is ("actor.id" in names) or (resource == "") is ("resource.id" in names):
@@ -213,25 +233,6 @@ def fields_of(stored: bytes) -> tuple[str, int, str, str, str, int, str]:
     if long or int(seq) > LARGEST or int(t_seq) > LARGEST or int(raw_len) > LARGEST:
         raise Bad("a number or id too large")
     return origin, int(seq), prev, rec, tenant, int(t_seq), t_prev
-
-
-def check_data(data: str) -> None:
-    """Refuse keys out of order or twice and numbers that are too large."""
-    last = ""
-    for name, number in DATA.findall(data):
-        if name <= last or (number and abs(int(number)) > LARGEST):
-            raise Bad("data out of order, twice or too large")
-        last = name
-
-
-def check_times(at: str, rec: str, recv: str, clock: str) -> None:
-    """Refuse days that do not exist and times that do not fit their source."""
-    try:
-        datetime.fromisoformat(at[:-1]), datetime.fromisoformat(rec[:-1]), datetime.fromisoformat(recv[:-1])
-    except ValueError:
-        raise Bad("a time that does not exist") from None
-    if (clock == "rec" and at != rec) or (clock == "clamped" and not at.endswith(":59.999999Z")):
-        raise Bad("at does not fit time_source")
 
 
 class Log:
@@ -312,18 +313,16 @@ def chunks_of(path: Path) -> Iterator[bytes]:
     packed = zlib.decompressobj(31) if path.suffix == ".gz" else None
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
-            if packed is None:
-                yield piece
-                continue
             try:
-                while piece:
+                while packed and piece:
                     yield packed.decompress(piece, 1 << 24)
                     piece = packed.unconsumed_tail
             except zlib.error:
                 raise Bad(f"{path.name}: not gzip") from None
-            if packed.unused_data:
+            yield piece
+            if packed and packed.unused_data:
                 raise Bad(f"{path.name}: trailing data")
-    if packed is not None and not packed.eof:
+    if packed and not packed.eof:
         raise Bad(f"{path.name}: cut off")
 
 
@@ -343,11 +342,12 @@ def lines_of(path: Path) -> Iterator[bytes]:
 def walk(directory: Path, notes: list[Path], key: Key) -> tuple[list[tuple[int, str]], int, list[str]]:
     """All findings, the number of lines, and the names on signature lines nobody checked."""
     bad: list[tuple[int, str]] = []
-    roots: dict[int, bytes] = {}
+    keys = keys_of(key, directory / "trust.txt", bad)
+    roots = {size: root for size, _, _, root in keys[1:]}
     others: dict[str, None] = {}
     for path in notes:
         try:
-            size, root, names = checkpoint_of(path.read_bytes(), key)
+            size, root, names = checkpoint_of(path.read_bytes(), keys)
         except Bad as error:
             bad.append((TAMPERED, f"checkpoint: {path.name}: {error}"))
             continue

@@ -3,9 +3,10 @@
 
     verify_export.py DIRECTORY --key VKEY [--tenant ID] [--earlier DIRECTORY ...] [--checkpoint FILE ...]
 
-DIRECTORY is an export with proof.txt, as its README.txt says. VKEY is the log's public key; it must come from somewhere
-else than the export. An export of a tenant that goes on after others is checked with all of them, oldest first. FILE is
-a checkpoint from elsewhere: it shows an export that is older, or of a log that was told in two ways.
+DIRECTORY is an export with proof.txt, as its README.txt says. VKEY is the log's first public key; it must come from
+somewhere else than the export; trust.txt proves later ones. An export of a tenant that goes on after others is checked
+with all of them, oldest first. FILE is a checkpoint from elsewhere: it shows an export that is older, or of a log that
+was told in two ways.
 
 Proves that each line is in the log at its place, that a range has no gap, and that nothing of a tenant was left out up
 to the line log.heads that commits to its newest line.
@@ -41,12 +42,13 @@ from verify_audit import (
     checkpoint_of,
     fields_of,
     key_of,
+    keys_of,
     lines_of,
     unbase64,
 )
 
 NOT_CHECKED = (
-    "signature lines of other keys (HMAC, time, witnesses), keys after the first one",
+    "signature lines of other keys (HMAC, time, witnesses)",
     "values behind commitments (values.ndjson), sealed texts, erasures",
     "lines of others: for these the whole log has to be verified",
 )
@@ -100,9 +102,10 @@ class Part:
     """A tenant's lines or a range: what proof.txt says they are, under one checkpoint."""
 
     def __init__(self, directory: Path, key: Key, before: Head | None) -> None:
-        self.size, self.root, self.others = checkpoint_of(read(directory / "checkpoint.note"), key)
         self.origin, self.directory = key[0], directory
         self.findings: list[tuple[int, str]] = []
+        self.keys = keys_of(key, directory / "trust.txt", self.findings)
+        self.size, self.root, self.others = checkpoint_of(read(directory / "checkpoint.note"), self.keys)
         said = PROOF.fullmatch(read(directory / "proof.txt").decode(errors="replace"))
         if not said or (said["tenant"] is None) != (said["heads"] is None):
             raise Bad("proof: not what it has to be")
@@ -213,11 +216,11 @@ def read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def held(notes: list[Path], part: Part, key: Key) -> Iterator[tuple[int, str]]:
+def held(notes: list[Path], part: Part) -> Iterator[tuple[int, str]]:
     """What checkpoints from elsewhere say of the export's."""
     for path in notes:
         try:
-            size, root, _ = checkpoint_of(read(path), key)
+            size, root, _ = checkpoint_of(read(path), part.keys)
         except Bad as bad:
             yield TAMPERED, f"checkpoint: {path.name}: {bad}"
             continue
@@ -259,14 +262,14 @@ def main(arguments: list[str] | None = None) -> int:
         before = earlier.head
     if not (given.directory / "proof.txt").is_file():
         parser.error(f"{given.directory}: holds no proof.txt; a whole log is for verify_audit.py")
-    return say(verified(given.directory, key, before), given.tenant, given.checkpoint, key)
+    return say(verified(given.directory, key, before), given.tenant, given.checkpoint)
 
 
-def say(part: Part | tuple[int, str], tenant: str | None, notes: list[Path], key: Key) -> int:
+def say(part: Part | tuple[int, str], tenant: str | None, notes: list[Path]) -> int:
     """Print findings and summary; returns the exit code."""
     if isinstance(part, Part):
         asked = [] if tenant is None or part.tenant == tenant else [(TAMPERED, "tenant: another one was asked for")]
-        findings = [*asked, *part.findings, *held(notes, part, key)]
+        findings = [*asked, *part.findings, *held(notes, part)]
         count, whose = part.count, "a range" if part.tenant is None else f"tenant {part.tenant or '(none)'}"
         others = part.others
     else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from dezky_operator.audit import rotation
 from dezky_operator.audit.checkpoint import Checkpoint
 from dezky_operator.audit.draft import Draft, prepare
 from dezky_operator.audit.event import Event
 from dezky_operator.audit.heads import TenantMap
 from dezky_operator.audit.keyring import KeyRing
+from dezky_operator.audit.keys import VerifyKey
 from dezky_operator.audit.sequencer import Sequencer
 from dezky_operator.audit.stored_tiles import grow
 from dezky_operator.store.interface import Reader, Rows, Store
@@ -35,6 +37,12 @@ async def append(log: Sequencer, events: Sequence[Event]) -> None:
 def heads_event(size: int, heads: TenantMap) -> Draft:
     """`log.heads` over so many lines."""
     event = own(f"log.heads:{size}", "log.heads", data={"count": len(heads), "root": heads.root.hex()})
+    return prepare(event, keys=KEYS, random=os.urandom)
+
+
+def rotated_event(key: VerifyKey) -> Draft:
+    """`key.rotated`, which names a new key."""
+    event = own(f"{rotation.ACTION}:{key.id.hex()}", rotation.ACTION, data=rotation.naming(key))
     return prepare(event, keys=KEYS, random=os.urandom)
 
 

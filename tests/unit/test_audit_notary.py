@@ -28,7 +28,7 @@ from dezky_operator.store.interface import Reader, Rows, Span, Store, Unavailabl
 from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CHECKPOINTS, HEAD, LOG, TILES, CheckpointRow
 from tests.audit.events import login, own, signers
-from tests.audit.filled import append, appender, heads_event, rows_of
+from tests.audit.filled import append, appender, heads_event, rotated_event, rows_of
 from tests.audit.golden import ORIGIN, VKEY
 from tests.stores import Stepping
 
@@ -84,6 +84,7 @@ def notary(store: Store, guard: Guard, clock: Hands | None = None, *anchors: Gua
         anchors=anchors,
         pace=PACE,
         heads=heads_event,
+        rotated=rotated_event,
         clock=clock or Hands(),
         now=lambda: 1_795_492_900.0,
     )

@@ -34,21 +34,6 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
 
 
-class Signers(msgspec.Struct, frozen=True):
-    """Who signs checkpoints. ``log`` has two keys on the border of their ranges, the older one first."""
-
-    log: tuple[SigningKey, ...]
-    time: SigningKey
-    hmac: HmacKey | None = None
-
-    def sign(self, checkpoint: Checkpoint, seconds: int) -> bytes:
-        """The note of ``checkpoint`` at ``seconds`` since 1970."""
-        text = checkpoint.text
-        symmetric = (hmac_signed(text, self.hmac),) if self.hmac else ()
-        own = tuple(signed(text, key) for key in self.log)
-        return Note(text, (*own, *symmetric, cosigned(text, self.time, seconds))).encode()
-
-
 class KeyRange(msgspec.Struct, frozen=True):
     """The tree sizes at which a log key may and must sign, both ends included. ``last`` None: it is the newest key."""
 
@@ -87,6 +72,14 @@ class KeyChain:
         """All of them, so that one that signs outside its range is known and refused."""
         return tuple(entry.key for entry in self.ranges)
 
+    def with_next(self, key: VerifyKey, size: int) -> KeyChain:
+        """This chain, in which ``key`` follows the newest one: both sign the checkpoint of ``size``.
+
+        Raises KeyFormatError when it can not follow.
+        """
+        *earlier, newest = self.ranges
+        return KeyChain((*earlier, msgspec.structs.replace(newest, last=size), KeyRange(key, size)))
+
     def check(self, size: int, found: Sequence[VerifyKey]) -> None:
         """Refuse a checkpoint of ``size`` unless exactly the keys of its range signed it. Raises NoteError."""
         for entry in self.ranges:
@@ -95,6 +88,39 @@ class KeyChain:
         missing = [e.key.id.hex() for e in self.ranges if e.holds(size) and e.key not in found]
         if missing:
             raise NoteError(f"no signature of the log's key {', '.join(missing)} at size {size}")
+
+
+class Signers(msgspec.Struct, frozen=True):
+    """Who signs checkpoints. ``log`` has all keys of the log that are at hand, oldest first."""
+
+    log: tuple[SigningKey, ...]
+    time: SigningKey
+    hmac: HmacKey | None = None
+
+    def after(self, key: VerifyKey) -> SigningKey | None:
+        """The key that is to follow ``key``; None when that is the newest one, or not at hand."""
+        known = [one.verify_key for one in self.log]
+        place = known.index(key) + 1 if key in known else len(known)
+        return self.log[place] if place < len(known) else None
+
+    def at(self, size: int, chain: KeyChain) -> Signers:
+        """Those that ``chain`` asks for at this size: two on the border of two ranges, the older one first.
+
+        Raises:
+            KeyFormatError: one of them is not at hand.
+        """
+        at_hand = {key.verify_key: key for key in self.log}
+        wanted = [entry.key for entry in chain.ranges if entry.holds(size)]
+        if missing := [key.id.hex() for key in wanted if key not in at_hand]:
+            raise KeyFormatError(f"the log's key {', '.join(missing)} signs at size {size}, and is not here")
+        return msgspec.structs.replace(self, log=tuple(at_hand[key] for key in wanted))
+
+    def sign(self, checkpoint: Checkpoint, seconds: int) -> bytes:
+        """The note of ``checkpoint`` at ``seconds`` since 1970, signed by all of them."""
+        text = checkpoint.text
+        symmetric = (hmac_signed(text, self.hmac),) if self.hmac else ()
+        own = tuple(signed(text, key) for key in self.log)
+        return Note(text, (*own, *symmetric, cosigned(text, self.time, seconds))).encode()
 
 
 def _span(entry: KeyRange) -> str:

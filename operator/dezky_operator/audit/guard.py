@@ -14,9 +14,25 @@ from dezky_operator.audit.draft import Draft
 from dezky_operator.audit.errors import NoteError, TileError
 from dezky_operator.audit.fates import Appended
 from dezky_operator.audit.log import Way
+from dezky_operator.audit.note import Note, parse
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.stored_tiles import Grown, frontier
 from dezky_operator.store.interface import Reader, Store
+
+
+def supersedes(kept: bytes, note: bytes) -> bool:
+    """Whether ``note`` may take the place of ``kept``: the newest key of the log that signed the one is the oldest that
+    signed the other. A process that slept through a key rotation finds out here, before anybody relies on its note; and
+    of two checkpoints on the border of two keys only the first one is.
+    """
+    old, new = parse(kept), parse(note)
+    return old.text == new.text or _log_keys(old)[-1:] == _log_keys(new)[:1]
+
+
+def _log_keys(note: Note) -> list[bytes]:
+    """Ids of the log's own keys on a note, the older one first."""
+    origin = note.text.partition("\n")[0]
+    return [signature.id for signature in note.signatures if signature.name == origin]
 
 
 class GuardError(Exception):

@@ -13,6 +13,7 @@ import msgspec
 from dezky_operator.audit.checkpoint import Signers
 from dezky_operator.audit.errors import KeyFormatError
 from dezky_operator.audit.keys import SEED, HmacKey, SigningKey, hmac_key, log_key, manifest_key, time_key
+from dezky_operator.audit.note import parse as parse_note
 
 LOG, TIME, MANIFEST, MASTER, DEDUPE, HMAC = "log", "time", "manifest", "master", "dedupe", "hmac"
 NEEDED = (LOG, TIME, MANIFEST, MASTER, DEDUPE)
@@ -22,24 +23,36 @@ class LogKeys(msgspec.Struct, frozen=True, kw_only=True):
     """What a writer of the log needs.
 
     Attributes:
-        log, time, manifest: signing keys, each for its own use.
+        log: the keys that sign checkpoints, oldest first: each follows the one before it.
+        time, manifest: signing keys, each for its own use.
         master: wraps the tenants' keys, 32 bytes.
         dedupe: keys hashes of what sources send without an id, and digests of names, 32 bytes; never rotated: with
             another one every event of such a source would come as new.
         hmac: the optional symmetric key.
     """
 
-    log: SigningKey
+    log: tuple[SigningKey, ...]
     time: SigningKey
     manifest: SigningKey
     master: bytes
     dedupe: bytes
     hmac: HmacKey | None = None
 
-    @property
-    def signers(self) -> Signers:
-        """Who signs checkpoints."""
-        return Signers((self.log,), self.time, self.hmac)
+    def since(self, note: bytes | None) -> Signers:
+        """Who signs checkpoints, from the log's first key on: the one that signed the first checkpoint ``note``.
+
+        A log that has no checkpoint begins with the newest key: a new epoch does not go back to one that was replaced.
+
+        Raises:
+            KeyFormatError: the key that signed is not among them.
+        """
+        if note is None:
+            return Signers(self.log[-1:], self.time, self.hmac)
+        signed = {signature.id for signature in parse_note(note).signatures}
+        for place, key in enumerate(self.log):
+            if key.verify_key.id in signed:
+                return Signers(self.log[place:], self.time, self.hmac)
+        raise KeyFormatError("the key that signed the log's first checkpoint is not among them")
 
 
 def parse(data: Mapping[str, bytes], *, origin: str, signing_key: bytes | None = None) -> LogKeys:
@@ -57,15 +70,31 @@ def parse(data: Mapping[str, bytes], *, origin: str, signing_key: bytes | None =
         if len(data.get(name, b"")) != SEED:
             found = f"found {len(data[name])}" if name in data else "it is missing"
             raise KeyFormatError(f"key {name} of the audit log must have {SEED} bytes, {found}")
+    seeds = [data[LOG]]
+    while (seed := data.get(name_of(len(seeds) + 1))) is not None:
+        seeds.append(seed)
     secret = signing_key or data.get(HMAC)
     return LogKeys(
-        log=log_key(origin, data[LOG]),
+        log=tuple(log_key(origin, seed) for seed in seeds),
         time=time_key(origin, data[TIME]),
         manifest=manifest_key(origin, data[MANIFEST]),
         master=data[MASTER],
         dedupe=data[DEDUPE],
         hmac=hmac_key(origin, 1, secret) if secret else None,
     )
+
+
+def name_of(number: int) -> str:
+    """Under which name the ``number``-th key that signs checkpoints is kept, from 1."""
+    return LOG if number == 1 else f"{LOG}-{number}"
+
+
+def next_name(data: Mapping[str, bytes]) -> str:
+    """The name of the key that follows those in ``data``."""
+    number = 1
+    while name_of(number) in data:
+        number += 1
+    return name_of(number)
 
 
 def fresh(random: Callable[[int], bytes]) -> dict[str, bytes]:

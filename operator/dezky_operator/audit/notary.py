@@ -3,6 +3,9 @@
 One checkpoint is made in this order, each step safe to repeat: the tenants' heads as an event; tiles up to the end; the
 root compared with what was signed before; the note, into the guard first, then into the store, then into the anchors.
 A note that reached the guard only is found there at the next start.
+
+When another key follows, the line that names it comes first, and the checkpoint over it is signed by both keys. Once
+the guard has that one, only the new key signs, in this process and in the next.
 """
 
 from __future__ import annotations
@@ -18,16 +21,19 @@ import structlog
 from dezky_operator.audit import hot
 from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, Signers, open_checkpoint
 from dezky_operator.audit.draft import Draft
-from dezky_operator.audit.errors import AuditError, TileError
+from dezky_operator.audit.errors import AuditError, NoteError, ProofError, TileError
 from dezky_operator.audit.guard import Guard, GuardError, check, root_at
 from dezky_operator.audit.head_list import encode_heads
 from dezky_operator.audit.heads import TenantMap
+from dezky_operator.audit.keys import SigningKey, VerifyKey
 from dezky_operator.audit.pace import BOOKKEEPING, Due, Pace, due
-from dezky_operator.audit.refusals import NotAppendedError, RollbackError
+from dezky_operator.audit.refusals import RollbackError
+from dezky_operator.audit.rotation import Rotation
 from dezky_operator.audit.sequencer import Sequencer
 from dezky_operator.audit.stored_tiles import Grown, grow
+from dezky_operator.audit.stored_trust import chain_in, rotation_to
 from dezky_operator.store.interface import ConflictError, Reader, Rows, Span, Store, StoreError
-from dezky_operator.store.tables import CHECKPOINTS, LOG, CheckpointRow
+from dezky_operator.store.tables import CHECKPOINTS, LOG, ROTATIONS, CheckpointRow, RotationRow
 
 log = structlog.get_logger(__name__)
 LOOK_EVERY = 1.0
@@ -47,6 +53,8 @@ class Notary:
     """Signs one log.
 
     Attributes:
+        signers: the keys at hand. Those that come after the log's newest one follow it, one with each look.
+        chain: the log's keys as a verifier knows them.
         signed: the newest checkpoint in the store; None before the first.
         anchored: whether every anchor has it.
         news: how many events were under no checkpoint at the last look.
@@ -63,6 +71,7 @@ class Notary:
         anchors: Sequence[Guard],
         pace: Pace,
         heads: Callable[[int, TenantMap], Draft],
+        rotated: Callable[[VerifyKey], Draft],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -71,25 +80,29 @@ class Notary:
         Args:
             store: of the log.
             sequencer: appends ``log.heads`` to it.
-            signers: the keys.
-            chain: the same keys as a verifier knows them.
+            signers: the keys at hand.
+            chain: the log's first key. What the store has of later ones is added at the start.
             guard: must have every checkpoint before it counts.
             anchors: have it as soon as they can.
             pace: when a checkpoint is due.
             heads: makes the event ``log.heads`` over so many lines.
+            rotated: makes the event ``key.rotated`` that names a new key; its id names the key.
             clock: seconds that only go forward.
             now: seconds since 1970.
         """
         self._store, self._sequencer = store, sequencer
-        self._signers, self._chain = signers, chain
+        self.signers, self.chain = signers, chain
+        self._first = chain
         self._guard, self._anchors = guard, anchors
-        self._pace, self._heads, self._clock, self._now = pace, heads, clock, now
+        self._pace, self._heads, self._rotated, self._clock, self._now = pace, heads, rotated, clock, now
         self._signed_at = self._news_since = clock()
         self.signed: Signed | None = None
         self.anchored = True
         self.news = 0
         self._headed: tuple[int, bytes] = (0, b"")
         """Size of the log right after the newest ``log.heads``, and the heads it commits to."""
+        self._turned: Rotation | None = None
+        """A rotation that the guard knows of and the store does not yet."""
 
     async def start(self) -> None:
         """Compare the log with what was signed of it, and take up what the last process did not finish.
@@ -99,8 +112,9 @@ class Notary:
             GuardError: the guard does not answer.
             UnavailableError: the store does not.
         """
+        await self._learn()
         grown = await self._grown()
-        newest = await check(self._store, grown, [self._guard], self._chain)
+        newest = await check(self._store, grown, [self._guard], self.chain)
         await self._check_anchors(grown)
         self.signed = await self._stored()
         if newest is not None:
@@ -118,7 +132,7 @@ class Notary:
                 await self.look()
             except RollbackError:
                 raise
-            except (StoreError, NotAppendedError, GuardError) as error:
+            except (StoreError, AuditError, GuardError) as error:
                 log.warning("no checkpoint", error=str(error))
             await asyncio.sleep(LOOK_EVERY)
 
@@ -132,7 +146,8 @@ class Notary:
             log.warning("no last checkpoint", error=str(error))
 
     async def look(self) -> Due:
-        """Sign, if it is time to. Raises RollbackError, GuardError, UnavailableError."""
+        """Sign, if it is time to. Raises RollbackError, GuardError, UnavailableError, and as :meth:`sign`."""
+        await self.rotate()
         self.news = await self._store.read(self._news)
         now = self._clock()
         if not self.news:
@@ -152,7 +167,9 @@ class Notary:
             RollbackError: what was signed before is not in the store any more.
             GuardError: the guard did not take it: nobody may rely on it.
             UnavailableError: the store.
+            KeyFormatError: the key that signs now is not at hand.
         """
+        await self._learn()
         heads = b""
         if news:
             heads = await self._committed()
@@ -160,12 +177,56 @@ class Notary:
         if not grown.size:
             return None
         await self._still_there()
-        checkpoint = Checkpoint(self._chain.origin, grown.size, grown.root)
+        checkpoint = Checkpoint(self.chain.origin, grown.size, grown.root)
         seconds = int(self._now())
-        note = self._signers.sign(checkpoint, seconds)
+        note = self.signers.at(checkpoint.size, self.chain).sign(checkpoint, seconds)
         await self._guard.keep(checkpoint, note, heads, seconds)
         await self._publish(checkpoint, note, heads, seconds)
         return self.signed
+
+    async def rotate(self) -> VerifyKey | None:
+        """Have the key that follows sign from now on; None when none does. May be repeated after any error.
+
+        Raises:
+            as :meth:`sign`.
+        """
+        await self._learn()
+        if (key := self._follower()) is None:
+            return None
+        if (kept := await self._guard.newest()) is not None and await self._adopt(kept):
+            return key.verify_key
+        await self._sequencer.append([self._rotated(key.verify_key)])
+        heads = await self._committed()
+        grown = await self._grown()
+        await self._still_there()
+        checkpoint = Checkpoint(self.chain.origin, grown.size, grown.root)
+        seconds = int(self._now())
+        chain = self.chain.with_next(key.verify_key, checkpoint.size)
+        note = self.signers.at(checkpoint.size, chain).sign(checkpoint, seconds)
+        rotation = await rotation_to(self._store, key.verify_key, note)
+        await self._guard.keep(checkpoint, note, heads, seconds)
+        self.chain, self._turned = chain, rotation
+        await self._learn()
+        await self._publish(checkpoint, note, heads, seconds)
+        log.warning("audit log signed by a new key", vkey=key.verify_key.vkey, from_size=checkpoint.size)
+        return key.verify_key
+
+    def _follower(self) -> SigningKey | None:
+        return self.signers.after(self.chain.ranges[-1].key)
+
+    async def _learn(self) -> None:
+        """Have the log's keys as the store knows them: what this process has of a rotation goes in before anything is
+        signed after it, and what another process did is taken over.
+        """
+        if self._turned is not None:
+            row = RotationRow(len(self.chain.ranges) - 1, self._turned.encode())
+            await self._store.run(partial(_put_rotation, row=row))
+            self._turned = None
+        if await self._store.read(lambda rows: rows.count(ROTATIONS)) != len(self.chain.ranges) - 1:
+            try:
+                self.chain = await chain_in(self._store, self._first)
+            except ProofError as error:
+                raise RollbackError(f"{error}: the store's proof of the log's keys is not what it was") from None
 
     async def _committed(self) -> bytes:
         """The tenants' heads, committed to by ``log.heads``; by the one there is, where the log still ends with it: a
@@ -204,17 +265,34 @@ class Notary:
 
     # -- what was signed before --------------------------------------------------------
 
-    async def _adopt(self, note: bytes) -> None:
-        """A note that the guard has and the store has not: the last process ended in between."""
-        checkpoint = open_checkpoint(note, chain=self._chain).checkpoint
-        if self.signed is None or self.signed.checkpoint.size < checkpoint.size:
-            await self._publish(checkpoint, note, b"", int(self._now()))
+    async def _adopt(self, note: bytes) -> bool:
+        """A note that the guard has and the store has not: a process ended, or heard no answer, in between. Whether the
+        key that follows signed it, too: then it is the border between the two.
+        """
+        checkpoint = open_checkpoint(note, chain=self.chain).checkpoint
+        if self.signed is not None and self.signed.checkpoint.size >= checkpoint.size:
+            return False
+        turned = await self._adopt_key(checkpoint, note)
+        await self._publish(checkpoint, note, b"", int(self._now()))
+        return turned
+
+    async def _adopt_key(self, checkpoint: Checkpoint, note: bytes) -> bool:
+        if (key := self._follower()) is None:
+            return False
+        longer = self.chain.with_next(key.verify_key, checkpoint.size)
+        try:
+            open_checkpoint(note, chain=longer)
+        except NoteError:
+            return False
+        self.chain, self._turned = longer, await rotation_to(self._store, key.verify_key, note)
+        await self._learn()
+        return True
 
     async def _check_anchors(self, grown: Grown) -> None:
         """An anchor that does not answer stops nothing; one that knows better does."""
         for anchor in self._anchors:
             try:
-                await check(self._store, grown, [anchor], self._chain)
+                await check(self._store, grown, [anchor], self.chain)
             except GuardError as error:
                 log.warning("anchor not compared", error=str(error))
 
@@ -243,7 +321,7 @@ class Notary:
         rows = await self._store.read(look)
         if not rows:
             return None
-        return Signed(rows[0].counter, open_checkpoint(rows[0].note.encode(), chain=self._chain).checkpoint)
+        return Signed(rows[0].counter, open_checkpoint(rows[0].note.encode(), chain=self.chain).checkpoint)
 
     async def _news(self, rows: Reader) -> int:
         """How many lines are under no checkpoint, if any of them is more than bookkeeping."""
@@ -261,3 +339,7 @@ async def _size(rows: Reader) -> int:
 
 async def _insert(rows: Rows, *, row: CheckpointRow) -> None:
     await rows.insert(CHECKPOINTS, [row])
+
+
+async def _put_rotation(rows: Rows, *, row: RotationRow) -> None:
+    await rows.put(ROTATIONS, [row])

@@ -254,18 +254,21 @@ def _tiles(gap: tuple[int, int], size: int) -> Iterator[Tile]:
 async def prove(store: Readable, seq: int) -> tuple[bytes, LogProof]:
     """The line at ``seq`` and what proves it on its own (C2SP tlog-proof). Raises ExportError."""
     signed = await newest_checkpoint(store)
-    size = signed.checkpoint.size
+    return await prove_under(store, seq, signed.checkpoint, signed.note)
+
+
+async def prove_under(store: Readable, seq: int, checkpoint: Checkpoint, note: bytes) -> tuple[bytes, LogProof]:
+    """As :func:`prove`, under a checkpoint that ``note`` holds. Raises ExportError."""
+    size = checkpoint.size
     row = await store.read(lambda rows: rows.get(LOG, seq))
     if row is None or not seq < size:
-        raise ExportError(f"seq {seq} is not in the store, or not among the {size} lines under its newest checkpoint")
+        raise ExportError(f"seq {seq} is not in the store, or not among the {size} lines under the checkpoint")
     tiles = [tile.id for gap in gaps(size, [seq]) for tile in _tiles(gap, size)]
     held = await store.read(lambda rows: rows.get_many(TILES, tiles))
     node = nodes_in(lambda tile: held[tile.id].hashes if tile.id in held else b"", size)
     try:
-        proof = LogProof(seq, inclusion_proof(seq, size, node), signed.note)
-        verify_inclusion(
-            leaf=leaf_hash(row.body), index=seq, size=size, proof=proof.hashes, root=signed.checkpoint.root
-        )
+        proof = LogProof(seq, inclusion_proof(seq, size, node), note)
+        verify_inclusion(leaf=leaf_hash(row.body), index=seq, size=size, proof=proof.hashes, root=checkpoint.root)
     except (TileError, ProofError) as error:
         raise DamagedError(f"seq {seq} can not be proved ({error}): run `audit verify`") from None
     return row.body, proof

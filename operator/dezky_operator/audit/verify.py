@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, open_checkpoint
-from dezky_operator.audit.errors import LineError, NoteError
+from dezky_operator.audit.errors import LineError, NoteError, ProofError
 from dezky_operator.audit.findings import Finding, Report, Verdict
 from dezky_operator.audit.keys import HmacKey, VerifyKey
 from dezky_operator.audit.line import GENESIS, Line, decode
 from dezky_operator.audit.merkle import Frontier, leaf_hash
+from dezky_operator.audit.rotation import extended, parse_trust
 
 _ZEROS = GENESIS.hex()
 
@@ -93,11 +96,30 @@ class Walk:
         self.findings.append(Finding(what, first, last, verdict))
 
 
+class Trusted(msgspec.Struct, frozen=True):
+    """All keys of a log, the checkpoints on the borders between them, and what is wrong with them."""
+
+    chain: KeyChain
+    notes: tuple[bytes, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def trusted_keys(chain: KeyChain, trust: bytes) -> Trusted:
+    """The keys that ``trust``, as in ``trust.txt``, adds to ``chain``; none when one of them does not count."""
+    try:
+        rotations = parse_trust(trust)
+        longer = extended(chain, rotations)
+    except ProofError as error:
+        return Trusted(chain, findings=(Finding(f"trust: {error}"),))
+    return Trusted(longer, tuple(rotation.proof.note for rotation in rotations))
+
+
 def verify_lines(
     lines: Iterable[bytes],
     notes: Sequence[bytes],
     *,
     chain: KeyChain,
+    trust: bytes = b"",
     cosigners: Sequence[VerifyKey] = (),
     hmacs: Sequence[HmacKey] = (),
 ) -> Report:
@@ -106,16 +128,18 @@ def verify_lines(
     Args:
         lines: canonical lines without LF, in order.
         notes: checkpoints. Two of one size with other roots are a split view and found as such.
-        chain: the log's keys; the first one must come from outside the evidence.
+        chain: the log's first key, which must come from outside the evidence, or more of them.
+        trust: the key rotations that bring the others, as in ``trust.txt``.
         cosigners: keys of time and witnesses, if known.
         hmacs: symmetric keys, if known.
     """
-    findings: list[Finding] = []
+    trusted = trusted_keys(chain, trust)
+    findings = list(trusted.findings)
     checkpoints: list[Checkpoint] = []
     strangers: dict[str, None] = {}
-    for note in notes:
+    for note in (*notes, *trusted.notes):
         try:
-            opened = open_checkpoint(note, chain=chain, cosigners=cosigners, hmacs=hmacs)
+            opened = open_checkpoint(note, chain=trusted.chain, cosigners=cosigners, hmacs=hmacs)
         except NoteError as error:
             findings.append(Finding(f"checkpoint: {error}"))
         else:

@@ -20,6 +20,7 @@ from dezky_operator.audit.heads import Head
 from dezky_operator.audit.line import GENESIS, Line, decode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.multiproof import root_with
+from dezky_operator.audit.verify import trusted_keys
 
 HEADS = "log.heads"
 OWN = "operator"
@@ -41,7 +42,8 @@ class Export(msgspec.Struct, frozen=True):
         lines: without LF, in order.
         heads: the line ``log.heads``; empty in the export of a range.
         proof, note: the files ``proof.txt`` and ``checkpoint.note``.
-        values: the lines of ``values.jsonl``.
+        values: the lines of ``values.ndjson``.
+        trust: the file ``trust.txt``, which brings the log's later keys.
     """
 
     lines: Iterable[bytes]
@@ -49,6 +51,7 @@ class Export(msgspec.Struct, frozen=True):
     proof: bytes
     note: bytes
     values: Iterable[bytes] = ()
+    trust: bytes = b""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -75,19 +78,22 @@ def verify_export(
 
     Args:
         export: what was handed over.
-        chain: the log's keys; the first one comes from outside of it.
+        chain: the log's first key, which comes from outside of it, or more of them.
         tenant: whose lines were asked for; None takes any.
         earlier: where the tenant's export before this one ended, for one that does not begin with the first line.
         held: checkpoints that the asker has from elsewhere.
     """
+    trusted = trusted_keys(chain, export.trust)
+    chain = trusted.chain
     try:
         opened = open_checkpoint(export.note, chain=chain)
         proof = parse_export_proof(export.proof)
     except ProofError as error:
-        return Checked(Report(0, (Finding(f"proof: {error}"),)), "no proof")
+        return Checked(Report(0, (*trusted.findings, Finding(f"proof: {error}"))), "no proof")
     except NoteError as error:
-        return Checked(Report(0, (Finding(f"checkpoint: {error}"),)), "no checkpoint")
+        return Checked(Report(0, (*trusted.findings, Finding(f"checkpoint: {error}"))), "no checkpoint")
     walk = Walk(opened.checkpoint)
+    walk.findings += trusted.findings
     if isinstance(proof, TenantProof):
         says, head = _tenant(walk, export, proof, tenant, earlier)
     else:

@@ -15,8 +15,9 @@ from dezky_operator.audit.errors import LineError, NoteError
 from dezky_operator.audit.findings import Finding, Report, Verdict
 from dezky_operator.audit.indexed import differences
 from dezky_operator.audit.line import decode, parse
+from dezky_operator.audit.stored_trust import trust_in
 from dezky_operator.audit.taking import DamagedError, ExportError, Readable, take_range
-from dezky_operator.audit.verify import Walk
+from dezky_operator.audit.verify import Walk, trusted_keys
 from dezky_operator.audit.verify_export import Export, verify_export
 from dezky_operator.store.interface import Reader, Span
 from dezky_operator.store.tables import CHECKPOINTS, LOG, CheckpointRow, LogRow
@@ -44,7 +45,7 @@ class StoreVerifier(Protocol):
 
         Args:
             store: the log.
-            chain: its keys; the first one comes from outside of it.
+            chain: its first key, which comes from outside of it; what proves the others is in the store.
             first: the lowest seq asked for.
             last: the highest. A report over less than was asked for says INCOMPLETE.
             held: checkpoints that the asker has from elsewhere.
@@ -69,8 +70,9 @@ async def verify_store(
 
 
 async def _whole(store: Readable, chain: KeyChain, held: Sequence[bytes], *, shallow: bool) -> Report:
-    findings: list[Finding] = []
-    checkpoints = [found async for found in _checkpoints(store, chain, held, findings)]
+    trusted = trusted_keys(chain, await trust_in(store))
+    findings = list(trusted.findings)
+    checkpoints = [found async for found in _checkpoints(store, trusted.chain, (*trusted.notes, *held), findings)]
     walk = Walk(checkpoints, chain.origin, parse if shallow else decode)
     wrong: list[Finding] = []
     async for row in _rows(store):
@@ -97,7 +99,7 @@ async def _part(
         return Report(0, (*findings, Finding(f"range: {error}")))
     except ExportError as error:
         return Report(0, (*findings, Finding(f"range: {error}", verdict=Verdict.INCOMPLETE)))
-    export = Export(lines, b"", taken.proof.encode(), taken.note)
+    export = Export(lines, b"", taken.proof.encode(), taken.note, trust=await trust_in(store))
     report = verify_export(export, chain=chain, held=held).report
     findings += report.findings
     async for row in _rows(store, Span(first, taken.proof.last + 1)):

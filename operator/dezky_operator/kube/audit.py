@@ -6,10 +6,12 @@ It comes before everything that could change something: a step that is not recor
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from hashlib import sha256
 
+import httpx2
 import msgspec
 import structlog
 
@@ -19,8 +21,9 @@ from dezky_operator.audit.event import Datum, Outcome
 from dezky_operator.audit.findings import Report, Verdict
 from dezky_operator.audit.guard import GuardError
 from dezky_operator.audit.refusals import RollbackError
+from dezky_operator.audit.stored_trust import first_note
 from dezky_operator.audit.verify_hot import verify_hot
-from dezky_operator.config import AuditSettings
+from dezky_operator.config import AuditSettings, SettingsError
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
 from dezky_operator.ingest.own.acts import act, once
 from dezky_operator.integrations.apply import Recorder
@@ -34,6 +37,8 @@ from dezky_operator.tenant.outcome import Notice
 log = structlog.get_logger(__name__)
 CLOCK_CHECK = 60.0
 """Seconds between two comparisons of this host's clock with the API server's."""
+KEY_CHECK = 30.0
+"""Seconds between two looks for a new key of the log."""
 FIRST_VERIFICATION = 60.0
 """Seconds after the start: what was signed was compared at the start, and others have more to do then."""
 TOLD = 20
@@ -69,13 +74,14 @@ class Audit:
             act("log.config", ext=f"log.config:{config}", now=now(), data={"sha256": config}),
             act("log.start", ext=once(), now=now(), data={"version": __version__, "config": config}),
         )
-        log.info("audit log open", vkey=opened.keys.log.verify_key.vkey)
+        log.info("audit log open", vkey=opened.notary.chain.ranges[-1].key.vkey)
 
     async def run(self) -> None:
         """Sign the log, verify it, and compare the clocks, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(tended("clocks", self._watch_clocks))
             group.create_task(tended("notary", self._sign))
+            group.create_task(tended("audit keys", self._look_for_keys))
             group.create_task(tended("verification", self._verify))
 
     async def close(self) -> None:
@@ -164,6 +170,17 @@ class Audit:
             except (StoreError, AuditError) as error:
                 log.warning("audit log not verified", error=str(error))
             await asyncio.sleep(self._audit.verify_seconds)
+
+    async def _look_for_keys(self) -> None:
+        """Find a key that is to follow the one that signs now."""
+        opened = self.opened
+        while True:
+            await asyncio.sleep(KEY_CHECK)
+            try:
+                keys = await opened.secret.read(opened.chain.origin, new=False, environment=os.environ)
+                opened.notary.signers = keys.since(await first_note(opened.store))
+            except (SettingsError, AuditError, StoreError, httpx2.HTTPError) as error:
+                log.warning("audit keys not read", error=str(error))
 
     async def _watch_clocks(self) -> None:
         await asyncio.sleep(CLOCK_CHECK)

@@ -1,4 +1,4 @@
-"""The Secret that holds the audit log's keys: made with a new log, and missed with an old one."""
+"""The Secret that holds the audit log's keys: made with a new log, missed with an old one, added to by a rotation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import structlog
 from lightkube import ApiError, AsyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Secret
+from lightkube.types import PatchType
 
 from dezky_operator.audit.errors import KeyFormatError
-from dezky_operator.audit.log_keys import LogKeys, fresh, parse
+from dezky_operator.audit.keys import SEED, log_key
+from dezky_operator.audit.log_keys import LogKeys, fresh, next_name, parse
 from dezky_operator.config import SettingsError
 from dezky_operator.kube.resources import is_status
 
@@ -49,27 +51,49 @@ class KeysSecret:
                     "it from your backup: under other keys nobody could check or read what is there."
                 )
             data = await self._make()
-        secret = environment.get(SIGNING_KEY)
+        return self._parsed(data, origin, environment.get(SIGNING_KEY))
+
+    def _parsed(self, data: Mapping[str, bytes], origin: str, secret: str | None) -> LogKeys:
         try:
             return parse(data, origin=origin, signing_key=secret.encode() if secret else None)
         except KeyFormatError as error:
             raise SettingsError(f"audit.keysSecret: {self._where}: {error}. Restore it from your backup.") from error
+
+    async def add(self, origin: str) -> str:
+        """Make the key that signs the log ``origin`` next; its vkey. The operator finds it and lets it follow.
+
+        Raises:
+            SettingsError: there is no log whose key could be followed.
+            httpx2.HTTPError: the API server; 409 when somebody else changed the Secret meanwhile.
+        """
+        found = await self._found()
+        data = _decoded(found, self._where) if found is not None else {}
+        if found is None or found.metadata is None:
+            raise SettingsError(f"audit.keysSecret: {self._where} does not exist: the log has no key yet to follow.")
+        self._parsed(data, origin, None)
+        seed = self._random(SEED)
+        patch = {
+            "metadata": {"resourceVersion": found.metadata.resourceVersion},
+            "data": {next_name(data): base64.b64encode(seed).decode()},
+        }
+        await self._client.patch(Secret, self._name, patch, namespace=self._namespace, patch_type=PatchType.MERGE)
+        return log_key(origin, seed).verify_key.vkey
 
     @property
     def _where(self) -> str:
         return f"Secret {self._namespace}/{self._name}"
 
     async def _data(self) -> dict[str, bytes] | None:
+        found = await self._found()
+        return None if found is None else _decoded(found, self._where)
+
+    async def _found(self) -> Secret | None:
         try:
-            secret = await self._client.get(Secret, self._name, namespace=self._namespace)
+            return await self._client.get(Secret, self._name, namespace=self._namespace)
         except ApiError as error:
             if is_status(error, 404):
                 return None
             raise
-        try:
-            return {key: base64.b64decode(value, validate=True) for key, value in (secret.data or {}).items()}
-        except binascii.Error as error:
-            raise SettingsError(f"audit.keysSecret: {self._where} holds what is no base64.") from error
 
     async def _make(self) -> dict[str, bytes]:
         """Make new keys; where another process came first, take those."""
@@ -85,3 +109,10 @@ class KeysSecret:
             return await self._data() or made
         log.info("audit keys made", secret=self._where, todo="back it up apart from the log, and note its vkey")
         return made
+
+
+def _decoded(secret: Secret, where: str) -> dict[str, bytes]:
+    try:
+        return {key: base64.b64decode(value, validate=True) for key, value in (secret.data or {}).items()}
+    except binascii.Error as error:
+        raise SettingsError(f"audit.keysSecret: {where} holds what is no base64.") from error

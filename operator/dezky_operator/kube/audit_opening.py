@@ -15,17 +15,19 @@ import msgspec
 import structlog
 from lightkube import AsyncClient
 
-from dezky_operator.audit import hot
+from dezky_operator.audit import hot, rotation
 from dezky_operator.audit.anchors import DirectoryAnchor
 from dezky_operator.audit.chain import Tip
-from dezky_operator.audit.checkpoint import KeyChain, KeyRange
+from dezky_operator.audit.checkpoint import KeyChain, KeyRange, Signers
 from dezky_operator.audit.draft import Draft, prepare
 from dezky_operator.audit.epoch import carry_over
+from dezky_operator.audit.errors import KeyFormatError, NoteError
 from dezky_operator.audit.event import Datum, Event
 from dezky_operator.audit.fates import Appended, Fate
 from dezky_operator.audit.guard import Barrier
 from dezky_operator.audit.heads import TenantMap
 from dezky_operator.audit.keyring import KeyRing
+from dezky_operator.audit.keys import VerifyKey
 from dezky_operator.audit.keystore import KeyStore
 from dezky_operator.audit.log import AuditLog
 from dezky_operator.audit.log_keys import LogKeys
@@ -34,6 +36,7 @@ from dezky_operator.audit.pace import Pace
 from dezky_operator.audit.randomness import Randomness
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.sequencer import Sequencer
+from dezky_operator.audit.stored_trust import first_note
 from dezky_operator.audit.times import from_unix_ns
 from dezky_operator.config import AuditSettings, CheckpointSettings, Settings, SettingsError
 from dezky_operator.ingest.own.acts import SRC, act
@@ -67,9 +70,12 @@ class Around:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What there is while the log is open. ``held`` are the places outside the store that keep checkpoints."""
+    """What there is while the log is open. ``chain`` has the log's first key, which is what it is verified under;
+    ``held`` are the places outside the store that keep checkpoints.
+    """
 
     store: Store
+    secret: KeysSecret
     keys: LogKeys
     chain: KeyChain
     log: AuditLog
@@ -99,7 +105,8 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     new = not (await store.read(_tip)).size and await guard.newest() is None
     secret = KeysSecret(around.client, around.settings.namespace, audit.keys_secret)
     keys = await secret.read(origin, new=new, environment=os.environ)
-    chain = KeyChain([KeyRange(keys.log.verify_key)])
+    signers = await signers_of(keys, store, guard)
+    chain = KeyChain([KeyRange(signers.log[0].verify_key)])
     sequencer = Sequencer(store, origin=origin, clock=time.time_ns, clock_difference=clock_difference)
     barrier, people, random = (
         Barrier(way_into(store, sequencer, audit)),
@@ -109,12 +116,13 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     notary = Notary(
         store,
         sequencer,
-        signers=keys.signers,
+        signers=signers,
         chain=chain,
         guard=guard,
         anchors=anchors,
         pace=_pace(audit.checkpoint),
         heads=partial(_heads, ring=people.ring, random=random),
+        rotated=partial(_rotated, ring=people.ring, random=random),
     )
     if new and audit.epoch > 1:
         await _begin_epoch(store, sequencer, audit, around, people.ring)
@@ -124,6 +132,7 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     unfinished = await store.read(open_intents)
     return Opened(
         store=store,
+        secret=secret,
         keys=keys,
         chain=chain,
         log=audit_log,
@@ -135,6 +144,15 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
         trail=Trail(keeping, around.registry.whose, secret=keys.dedupe, now=now, open_=unfinished),
         journal=Journalist(keeping.offer, around.registry, now),
     )
+
+
+async def signers_of(keys: LogKeys, store: Store, guard: ConfigMapGuard) -> Signers:
+    """The keys of the log, from its first one on. Raises SettingsError, GuardError, UnavailableError."""
+    first = await first_note(store)
+    try:
+        return keys.since(first if first is not None else await guard.newest())
+    except (KeyFormatError, NoteError) as error:
+        raise SettingsError(f"audit.keysSecret: {error}. Restore the Secret from your backup.") from error
 
 
 async def _begin_epoch(store: Store, sequencer: Sequencer, audit: AuditSettings, around: Around, ring: KeyRing) -> None:
@@ -190,6 +208,12 @@ def _heads(size: int, heads: TenantMap, *, ring: KeyRing, random: Callable[[int]
     """The event that commits to the newest line of every tenant."""
     data: dict[str, Datum] = {"count": len(heads), "root": heads.root.hex()}
     return prepare(act("log.heads", ext=f"log.heads:{size}", now=now(), data=data), keys=ring, random=random)
+
+
+def _rotated(key: VerifyKey, *, ring: KeyRing, random: Callable[[int], bytes]) -> Draft:
+    """The event that names a new key."""
+    event = act(rotation.ACTION, ext=f"{rotation.ACTION}:{key.id.hex()}", now=now(), data=rotation.naming(key))
+    return prepare(event, keys=ring, random=random)
 
 
 def _pace(settings: CheckpointSettings) -> Pace:

@@ -13,7 +13,7 @@ from lightkube.types import PatchType
 
 from dezky_operator.audit.checkpoint import Checkpoint, parse_text
 from dezky_operator.audit.errors import NoteError
-from dezky_operator.audit.guard import GuardError
+from dezky_operator.audit.guard import GuardError, supersedes
 from dezky_operator.audit.note import parse
 from dezky_operator.kube.resources import is_status
 
@@ -42,6 +42,11 @@ class ConfigMapGuard:
         found = await self._found()
         if found is not None and self._size_in(found) > checkpoint.size:
             return  # another process was further: what this one signed is in its tree
+        if found is not None and not self._follows(found, note):
+            raise GuardError(
+                f"{self.name} holds a checkpoint under a later key of the log: if this repeats, the Secret of "
+                "audit.keysSecret lacks the log's newest key; restore it"
+            )
         try:
             await self._write(found, note.decode())
         except httpx2.HTTPError as error:  # ApiError is one
@@ -65,6 +70,13 @@ class ConfigMapGuard:
             if isinstance(error, ApiError) and is_status(error, 404):
                 return None
             raise GuardError(f"{self.name} could not be read ({_why(error)})") from error
+
+    def _follows(self, found: ConfigMap, note: bytes) -> bool:
+        """Whether the note goes on from the one there; from one that can not be read any does."""
+        try:
+            return supersedes((found.data or {}).get(self._key, "").encode(), note)
+        except NoteError:
+            return True
 
     def _size_in(self, found: ConfigMap) -> int:
         """The size in the note there. One that can not be read was damaged by hand: it is written anew."""

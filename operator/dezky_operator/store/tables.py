@@ -94,6 +94,13 @@ class CheckpointRow(msgspec.Struct, frozen=True):
     anchors: tuple[str, ...]
 
 
+class RotationRow(msgspec.Struct, frozen=True, gc=False):
+    """The ``number``-th key rotation, from 1: what proves that a later key of the log counts, as in ``trust.txt``."""
+
+    number: int
+    proof: bytes
+
+
 class BatchRow(msgspec.Struct, frozen=True):
     """One archived range, both ends inclusive, and how far the move has come (facts/audit-log.md §2.5)."""
 
@@ -178,6 +185,7 @@ TENANTS = Table("audit_tenants", TenantRow)
 TILES = Table("audit_tiles", TileRow)
 HEAD = Table("audit_head", HeadRow)
 CHECKPOINTS = Table("audit_checkpoints", CheckpointRow)
+ROTATIONS = Table("audit_rotations", RotationRow)
 BATCHES = Table("audit_batches", BatchRow)
 KEYS = Table("audit_keys", KeyRow, indexes=("tenant",))
 ERASURES = Table("audit_erasures", ErasureRow)

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from dezky_operator.audit.errors import AuditError
 from dezky_operator.audit.line import LONGEST
 from dezky_operator.audit.verify_export import Export
@@ -21,9 +23,10 @@ heads.line       (a tenant's export) The line log.heads: the root over all tenan
 proof.txt        Whose lines these are, and the hashes that lead from them to the checkpoint (not in a whole log).
 checkpoint.note  How many lines the log has and the root over all of them, signed by the log.
 values.ndjson    (if asked for) Personal values: the lines hold only commitments to them.
-trust.txt        (if given) Later public keys of the log. No proof: they count only through lines key.rotated.
+trust.txt        (if the log's key was ever replaced) What leads from its first public key to the later ones.
 
-To check it: verify_audit.py DIRECTORY --key VKEY, with a vkey that did not come with these files.
+To check it: verify_export.py DIRECTORY --key VKEY (verify_audit.py for a whole log), with a vkey that did not come with
+these files.
 
 By hand:
 1. Leaf hash of a line = SHA-256 of one byte 00 and the line without its LF. Node = SHA-256 of one byte 01, left, right.
@@ -35,7 +38,10 @@ By hand:
    of the map of tenants. "heads <seq> <place> <tenants>" says where: as in 3, the first block of hashes leads from
    it to data.root of heads.line. So the last line here was the tenant's newest: nothing was left out before
    <seq>.
-6. A commitment = SHA-256 of one byte 02, the salt (16 bytes), the path, one byte 00, the value.
+6. trust.txt: a later key counts from the checkpoint on that is signed by it and by the key before it. It stands there
+   with the line key.rotated under it, which names the new key, and the hashes that lead from that line to its root.
+   The checkpoint's size is the last at which the old key signs and the first at which the new one does.
+7. A commitment = SHA-256 of one byte 02, the salt (16 bytes), the path, one byte 00, the value.
 """
 
 
@@ -88,16 +94,25 @@ def part(directory: Path) -> Export:
         _read(directory, PROOF),
         _read(directory, NOTE),
         lines_of(directory / VALUES) if (directory / VALUES).is_file() else (),
+        _read(directory, TRUST),
     )
 
 
-def whole(directory: Path) -> tuple[Iterator[bytes], list[bytes]]:
-    """All lines of a directory, by the names of its files, and its checkpoints. Raises FilesError."""
+class Whole(msgspec.Struct, frozen=True):
+    """A whole log in files: its lines, its checkpoints, and ``trust.txt``, empty when there is none."""
+
+    lines: Iterator[bytes]
+    notes: list[bytes]
+    trust: bytes
+
+
+def whole(directory: Path) -> Whole:
+    """All lines of a directory, by the names of its files, and what proves them. Raises FilesError."""
     if not directory.is_dir():
         raise FilesError(f"{directory} is no directory")
     files = sorted(path for pattern in ("*.jsonl", "*.jsonl.gz") for path in directory.glob(pattern))
     notes = [path.read_bytes() for path in sorted(directory.glob("*.note"))]
-    return (line for path in files for line in lines_of(path)), notes
+    return Whole((line for path in files for line in lines_of(path)), notes, _read(directory, TRUST))
 
 
 def _read(directory: Path, name: str) -> bytes:

@@ -43,12 +43,14 @@ class Program(msgspec.Struct, frozen=True):
         verify: verifies what is in the store.
         keys: reads the keys that open texts and find addresses from the file a person named.
         installed: gets those of the installation; None where there is no way to them.
+        rotate: makes the key that signs next, and gives its vkey; None where there is no way to it.
         told: is told after the fact what was read, exported or verified.
     """
 
     verify: StoreVerifier = verify_hot
     keys: Callable[[Path], Keys] = from_file
     installed: Callable[[Settings, Store], Awaitable[Keys]] | None = None
+    rotate: Callable[[Settings], Coroutine[Any, Any, str]] | None = None
     told: Told = tell_nobody
 
 

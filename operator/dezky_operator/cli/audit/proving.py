@@ -15,6 +15,8 @@ from dezky_operator.audit.export_proof import TenantProof
 from dezky_operator.audit.findings import Verdict
 from dezky_operator.audit.heads import Head
 from dezky_operator.audit.log_proof import parse_proof
+from dezky_operator.audit.rotation import trusting
+from dezky_operator.audit.stored_trust import trust_in
 from dezky_operator.audit.taking import ExportError, Taken, newest_checkpoint, prove, take_range, take_tenant
 from dezky_operator.audit.verify_export import Value, verify_export
 from dezky_operator.cli.audit import directory
@@ -22,6 +24,7 @@ from dezky_operator.cli.audit.directory import FilesError, Writing
 from dezky_operator.cli.audit.naming import tenant_of
 from dezky_operator.cli.audit.opening import Where, chain_of, installed_keys, opened, read, store_options
 from dezky_operator.cli.audit.program import Opened, Program, end, finish, refuse
+from dezky_operator.config import load
 
 PATH = click.Path(path_type=Path)
 
@@ -35,7 +38,6 @@ class Wanted(msgspec.Struct, frozen=True):
     earlier: Path | None
     first: int | None
     last: int | None
-    trust: Path | None
     vkey: str | None
 
     def __post_init__(self) -> None:
@@ -54,7 +56,6 @@ class Wanted(msgspec.Struct, frozen=True):
 @click.option("--earlier", type=PATH, help="With --tenant: go on after this export.")
 @click.option("--from", "first", type=click.IntRange(0), help="Lines from this seq on.")
 @click.option("--to", "last", type=click.IntRange(0), help="Lines up to this seq, which is included.")
-@click.option("--trust", type=PATH, help="Later vkeys, to go along.")
 @click.option("--key", "vkey", help="With --earlier: the log's vkey, under which that export is checked.")
 @click.pass_obj
 def export(
@@ -67,15 +68,14 @@ def export(
     """Take a tenant's lines, a range, or all of the log out, with what proves them."""
     wanted = Wanted(**options)
     after = _ended(wanted.earlier, wanted.vkey) if wanted.earlier else None
-    later = read(wanted.trust, "--trust") if wanted.trust else b""
 
     async def work() -> None:
         async with opened(program, where) as there:
             writing = _writing(wanted.out)
             if wanted.tenant is not None:
-                taken = await _tenant(there, wanted, writing, after=after, trust=later)
+                taken = await _tenant(there, wanted, writing, after=after)
             else:
-                taken = await _lines(there, wanted, writing, trust=later)
+                taken = await _lines(there, wanted, writing)
             tenant = taken.proof.tenant if isinstance(taken.proof, TenantProof) else ""
             await there.told("log.export", {"tenant": tenant, "lines": taken.lines})
             size = taken.note.split()[1].decode()
@@ -105,7 +105,7 @@ def _ended(earlier: Path, vkey: str | None) -> Head:
     return checked.head
 
 
-async def _tenant(there: Opened, wanted: Wanted, writing: Writing, *, after: Head | None, trust: bytes) -> Taken:
+async def _tenant(there: Opened, wanted: Wanted, writing: Writing, *, after: Head | None) -> Taken:
     plain: list[bytes] = []
 
     def value(one: Value) -> None:
@@ -119,13 +119,13 @@ async def _tenant(there: Opened, wanted: Wanted, writing: Writing, *, after: Hea
         directory.PROOF: taken.proof.encode(),
         directory.NOTE: taken.note,
         directory.VALUES: b"".join(plain),
-        directory.TRUST: trust,
+        directory.TRUST: await trust_in(there.store),
     }
     writing.finish(files)
     return taken
 
 
-async def _lines(there: Opened, wanted: Wanted, writing: Writing, *, trust: bytes) -> Taken:
+async def _lines(there: Opened, wanted: Wanted, writing: Writing) -> Taken:
     """A range, or the whole log, which needs no proof beside its checkpoint."""
     floor = (await there.store.read(hot.head_row)).hot_floor
     if floor and wanted.first is None:
@@ -134,24 +134,29 @@ async def _lines(there: Opened, wanted: Wanted, writing: Writing, *, trust: byte
     taken = await take_range(there.store, wanted.first or 0, wanted.last, line=writing.line)
     whole = taken.lines == size
     files = {directory.PROOF: b"" if whole else taken.proof.encode(), directory.NOTE: taken.note}
-    writing.finish(files | {directory.TRUST: trust})
+    writing.finish(files | {directory.TRUST: await trust_in(there.store)})
     return taken
 
 
 @click.command("prove")
 @store_options
 @click.option("--seq", type=click.IntRange(0), required=True)
-@click.option("--out", type=PATH, required=True, help="Beginning of two names: .tlog-proof and .line.")
+@click.option("--out", type=PATH, required=True, help="Beginning of the names: .tlog-proof, .line, .trust.")
 @click.pass_obj
 def proved(program: Program, /, *, where: Where, seq: int, out: Path) -> None:
-    """Write one line and the proof that it is in the log (C2SP tlog-proof)."""
+    """Write one line and the proof that it is in the log (C2SP tlog-proof).
+
+    If the log's key was ever replaced, what leads from its first key to the later ones goes along.
+    """
 
     async def work() -> None:
         async with opened(program, where) as there:
             line, proof = await prove(there.store, seq)
+            files = {"tlog-proof": proof.encode(), "line": line + b"\n", "trust": await trust_in(there.store)}
             try:
-                out.with_name(f"{out.name}.tlog-proof").write_bytes(proof.encode())
-                out.with_name(f"{out.name}.line").write_bytes(line + b"\n")
+                for kind, data in files.items():
+                    if data:
+                        out.with_name(f"{out.name}.{kind}").write_bytes(data)
             except OSError as error:
                 refuse(f"--out {out}: can not be written ({error.strerror})")
             await there.told("log.export", {"seq": seq, "lines": 1})
@@ -163,13 +168,15 @@ def proved(program: Program, /, *, where: Where, seq: int, out: Path) -> None:
 @click.command("verify-proof")
 @click.argument("proof", type=PATH)
 @click.option("--line", type=PATH, required=True, help="The line, with or without its LF.")
-@click.option("--key", "vkey", required=True, metavar="VKEY", help="The log's public key, from elsewhere.")
-def verified_proof(*, proof: Path, line: Path, vkey: str) -> None:
+@click.option("--key", "vkey", required=True, metavar="VKEY", help="The log's first public key, from elsewhere.")
+@click.option("--trust", type=PATH, help="What leads from it to later keys: the file .trust or trust.txt.")
+def verified_proof(*, proof: Path, line: Path, vkey: str, trust: Path | None) -> None:
     """Check a proof of one line without the log."""
     chain: KeyChain = chain_of(vkey)
     given, stored = read(proof, "PROOF"), read(line, "--line").removesuffix(b"\n")
+    later = read(trust, "--trust") if trust is not None else b""
     try:
-        opened_note = parse_proof(given).verify(stored, chain)
+        opened_note = parse_proof(given).verify(stored, trusting(chain, later))
     except (ProofError, NoteError) as error:
         click.echo(f"INVALID: {error}")
         raise SystemExit(Verdict.TAMPERED) from None
@@ -182,7 +189,9 @@ def verified_proof(*, proof: Path, line: Path, vkey: str) -> None:
 @click.option("--keys", type=PATH, help="A file with the keys, instead of the installation's.")
 @click.pass_obj
 def key(program: Program, /, *, where: Where) -> None:
-    """Print the log's public keys, the newest last. Keep them away from the log: they are what it is checked with."""
+    """Print the log's public keys, the newest last. Keep the first one away from the log: it is checked with that one,
+    also after it was replaced.
+    """
 
     async def work() -> None:
         if where.keys is not None:
@@ -198,4 +207,20 @@ def key(program: Program, /, *, where: Where) -> None:
     finish(work())
 
 
-COMMANDS = (export, proved, verified_proof, key)
+@click.command("rotate-key")
+@click.option("--config", type=PATH, envvar="DEZKY_CONFIG", help="The settings file.")
+@click.pass_obj
+def rotated(program: Program, /, *, config: Path | None) -> None:
+    """Make the key that signs the log from now on.
+
+    It goes into the Secret of the keys. The operator finds it there within a minute, names it in a line key.rotated,
+    and has the next checkpoint signed by both keys. The first public key stays the one that the log is checked with.
+    """
+    if program.rotate is None or config is None:
+        refuse("rotate-key: the installation's keys are in its cluster: name its settings file with --config.")
+    vkey = finish(program.rotate(load(config)))
+    click.echo(vkey)
+    click.echo("Back the Secret up. The key signs once `audit list --action key.rotated` shows its line.", err=True)
+
+
+COMMANDS = (export, proved, verified_proof, key, rotated)

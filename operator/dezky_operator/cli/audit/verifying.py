@@ -14,6 +14,7 @@ from dezky_operator.audit import hot
 from dezky_operator.audit.checkpoint import KeyChain
 from dezky_operator.audit.findings import Finding, Report, Verdict
 from dezky_operator.audit.heads import Head
+from dezky_operator.audit.stored_trust import trust_in
 from dezky_operator.audit.taking import DamagedError, ExportError, take_tenant
 from dezky_operator.audit.verify import verify_lines
 from dezky_operator.audit.verify_export import Checked, Export, verify_export
@@ -129,7 +130,7 @@ async def _tenant(there: Opened, asked: Asked) -> Checked:
     except ExportError as error:
         verdict = Verdict.TAMPERED if isinstance(error, DamagedError) else Verdict.INCOMPLETE
         return Checked(Report(len(lines), (Finding(f"tenant: {error}", verdict=verdict),)), "")
-    export = Export(lines, taken.heads, taken.proof.encode(), taken.note)
+    export = Export(lines, taken.heads, taken.proof.encode(), taken.note, trust=await trust_in(there.store))
     return verify_export(export, chain=asked.chain, tenant=tenant, held=asked.held)
 
 
@@ -164,10 +165,10 @@ def _earlier(earlier: Sequence[Path], asked: Asked) -> Head | None:
 
 
 def _whole(exported: Path, asked: Asked) -> Checked:
-    lines, notes = directory.whole(exported)
-    report = verify_lines(lines, [*notes, *asked.held], chain=asked.chain)
+    log = directory.whole(exported)
+    report = verify_lines(log.lines, [*log.notes, *asked.held], chain=asked.chain, trust=log.trust)
     found = list(report.findings)
-    if not notes and not asked.held:
+    if not log.notes and not asked.held:
         found.append(Finding("checkpoint: none was given", verdict=Verdict.INCOMPLETE))
     if asked.tenant is not None:
         found.append(Finding("tenant: these are lines of the whole log", verdict=Verdict.INCOMPLETE))

@@ -18,7 +18,7 @@ from dezky_operator.store.mongodb.errors import DUPLICATE, meaning
 from dezky_operator.store.mongodb.server import Server
 from dezky_operator.store.mongodb.shape import Document, Index, Shape, shape_of
 
-VERSION = 1
+VERSION = 2
 KEPT: tuple[Table[Any], ...] = (
     tables.LOG,
     tables.PII,
@@ -28,6 +28,7 @@ KEPT: tuple[Table[Any], ...] = (
     tables.TILES,
     tables.HEAD,
     tables.CHECKPOINTS,
+    tables.ROTATIONS,
     tables.BATCHES,
     tables.KEYS,
     tables.ERASURES,

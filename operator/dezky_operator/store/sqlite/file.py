@@ -146,8 +146,10 @@ def _expect(found: object, expected: object, name: str) -> None:
 def _make_tables(connection: apsw.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if connection.pragma("user_version") == 0:
-            for statement in (one for shape in SHAPES.values() for one in shape.create):
+        if connection.pragma("user_version") < VERSION:  # of an earlier version, only what came later is missing
+            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+            missing = [shape for name, shape in SHAPES.items() if name not in there]
+            for statement in (one for shape in missing for one in shape.create):
                 connection.execute(statement)
             connection.pragma("application_id", APPLICATION)
             connection.pragma("user_version", VERSION)

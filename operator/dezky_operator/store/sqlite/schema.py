@@ -19,7 +19,7 @@ from dezky_operator.store.interface import Key, Row, Table
 Value = int | str | bytes
 APPLICATION = 0x647A6B79
 """``dzky``: marks the file as ours, so that no other program's file is ever taken for it."""
-VERSION = 1
+VERSION = 2
 PLAIN: dict[object, str] = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
 
 
@@ -144,6 +144,7 @@ KEPT: tuple[Table[Any], ...] = (
     tables.TILES,
     tables.HEAD,
     tables.CHECKPOINTS,
+    tables.ROTATIONS,
     tables.BATCHES,
     tables.KEYS,
     tables.ERASURES,
