@@ -39,6 +39,7 @@ from verify_audit import (
     ZEROS,
     Bad,
     Key,
+    Range,
     checkpoint_of,
     fields_of,
     key_of,
@@ -101,10 +102,9 @@ def root_of(size: int, leaves: dict[int, bytes], hashes: list[bytes]) -> bytes:
 class Part:
     """A tenant's lines or a range: what proof.txt says they are, under one checkpoint."""
 
-    def __init__(self, directory: Path, key: Key, before: Head | None) -> None:
-        self.origin, self.directory = key[0], directory
-        self.findings: list[tuple[int, str]] = []
-        self.keys = keys_of(key, directory / "trust.txt", self.findings)
+    def __init__(self, directory: Path, keys: list[Range], findings: list[tuple[int, str]]) -> None:
+        self.origin, self.directory = keys[0][2][0], directory
+        self.keys, self.findings = keys, findings
         self.size, self.root, self.others = checkpoint_of(read(directory / "checkpoint.note"), self.keys)
         said = PROOF.fullmatch(read(directory / "proof.txt").decode(errors="replace"))
         if not said or (said["tenant"] is None) != (said["heads"] is None):
@@ -118,6 +118,9 @@ class Part:
         self.count, self.newest = 0, -1
         self.leaves: dict[int, bytes] = {}
         self.tenants: dict[str, tuple[int, str]] = {}
+
+    def follow(self, before: Head | None) -> None:
+        """Begin after an earlier export of the tenant."""
         if before and before[:2] == (self.tenant, self.first - 1):
             self.prev = before[2]
         elif before:
@@ -230,14 +233,16 @@ def held(notes: list[Path], part: Part) -> Iterator[tuple[int, str]]:
             yield INCOMPLETE, f"checkpoint: one of size {size} was given, the export ends at {part.size}"
 
 
-def verified(directory: Path, key: Key, before: Head | None) -> Part | tuple[int, str]:
+def verified(directory: Path, key: Key, before: Head | None) -> Part | list[tuple[int, str]]:
     """An export, gone over; or what stands in the way of that."""
+    findings: list[tuple[int, str]] = []
     try:
-        part = Part(directory, key, before)
+        part = Part(directory, keys_of(key, directory / "trust.txt", findings), findings)
+        part.follow(before)
         part.walk()
     except Bad as bad:
         text = str(bad)
-        return TAMPERED, text if text.startswith("proof:") else f"checkpoint: {text}"
+        return [*findings, (TAMPERED, text if text.startswith("proof:") else f"checkpoint: {text}")]
     return part
 
 
@@ -265,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     return say(verified(given.directory, key, before), given.tenant, given.checkpoint)
 
 
-def say(part: Part | tuple[int, str], tenant: str | None, notes: list[Path]) -> int:
+def say(part: Part | list[tuple[int, str]], tenant: str | None, notes: list[Path]) -> int:
     """Print findings and summary; returns the exit code."""
     if isinstance(part, Part):
         asked = [] if tenant is None or part.tenant == tenant else [(TAMPERED, "tenant: another one was asked for")]
@@ -273,7 +278,7 @@ def say(part: Part | tuple[int, str], tenant: str | None, notes: list[Path]) -> 
         count, whose = part.count, "a range" if part.tenant is None else f"tenant {part.tenant or '(none)'}"
         others = part.others
     else:
-        findings, count, whose, others = [part], 0, "nothing to go over", []
+        findings, count, whose, others = part, 0, "nothing to go over", []
     verdicts = {verdict for verdict, _ in findings}
     code = next((code for code in (TAMPERED, INCOMPLETE, UNANCHORED) if code in verdicts), VALID)
     word = ("VALID", "INVALID", "", "INCOMPLETE", "VALID, newest lines not covered")[code]

@@ -19,7 +19,7 @@ from dezky_operator.audit.line import decode, encode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.verify import verify_lines
 from dezky_operator.audit.verify_export import Export, verify_export
-from dezky_operator.cli.audit.directory import HEADS, LINES, NOTE, PROOF, part
+from dezky_operator.cli.audit.directory import HEADS, LINES, NOTE, PROOF, TRUST, part
 from tests.audit.events import log_of, login, note_of, own
 from tests.audit.golden import TENANT, VKEY
 
@@ -93,7 +93,8 @@ def first(files: Files, vkey: str = VKEY) -> tuple[int, list[str]]:
     text = b"".join(data for name, data in sorted(files.items()) if name.endswith(".jsonl"))
     lines = text.split(b"\n")
     notes = [data for name, data in sorted(files.items()) if name.endswith(".note")]
-    report = verify_lines(lines if lines[-1] else lines[:-1], notes, chain=KeyChain([KeyRange(parse_vkey(vkey))]))
+    chain = KeyChain([KeyRange(parse_vkey(vkey))])
+    report = verify_lines(lines if lines[-1] else lines[:-1], notes, chain=chain, trust=files.get(TRUST, b""))
     found = [str(finding) for finding in report.findings] + ([] if notes else ["checkpoint: none was given"])
     code = worst([report.verdict, *([] if notes else [Verdict.INCOMPLETE])])
     return code, [what.split(":")[0] for what in found]

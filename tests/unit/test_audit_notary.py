@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -30,48 +29,11 @@ from dezky_operator.store.tables import CHECKPOINTS, HEAD, LOG, TILES, Checkpoin
 from tests.audit.events import login, own, signers
 from tests.audit.filled import append, appender, heads_event, rotated_event, rows_of
 from tests.audit.golden import ORIGIN, VKEY
+from tests.audit.guards import Hands, KilledError, Memory
 from tests.stores import Stepping
 
 PACE = Pace(at_most_every=5.0, at_least=60.0, idle=3600.0, events=1_000)
 CHAIN = KeyChain([KeyRange(parse_vkey(VKEY))])
-
-
-@dataclass
-class Memory:
-    """A guard in memory; it may be silent, or end the process before or after it kept a note."""
-
-    name: str = "the guard"
-    notes: list[bytes] = field(default_factory=list)
-    silent: bool = False
-    dies: str = ""
-
-    async def newest(self) -> bytes | None:
-        if self.silent:
-            raise GuardError(f"{self.name} does not answer")
-        return self.notes[-1] if self.notes else None
-
-    async def keep(self, checkpoint: Checkpoint, note: bytes, heads: bytes, seconds: int) -> None:  # noqa: ARG002
-        if self.silent:
-            raise GuardError(f"{self.name} does not answer")
-        if self.dies == "before":
-            raise KilledError
-        self.notes.append(note)
-        if self.dies == "after":
-            raise KilledError
-
-
-class KilledError(Exception):
-    """The process is gone."""
-
-
-@dataclass
-class Hands:
-    """A clock that is moved by hand."""
-
-    seconds: float = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def notary(store: Store, guard: Guard, clock: Hands | None = None, *anchors: Guard) -> Notary:

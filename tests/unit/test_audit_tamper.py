@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dezky_operator.audit import rotation
 from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, KeyRange, Signers
 from dezky_operator.audit.event import dedupe_key
 from dezky_operator.audit.findings import Report, Verdict
@@ -19,6 +20,7 @@ from dezky_operator.audit.head_list import encode_heads
 from dezky_operator.audit.heads import Head, TenantMap
 from dezky_operator.audit.keys import SigningKey, hmac_key, log_key, parse_vkey, time_key
 from dezky_operator.audit.line import Line, decode
+from dezky_operator.audit.log_proof import LogProof
 from dezky_operator.audit.merkle import leaf_hash, root_of
 from dezky_operator.audit.note import Note, hmac_signed
 from dezky_operator.audit.verify_store import verify_store
@@ -28,7 +30,7 @@ from dezky_operator.store.tables import LOG, LogRow
 from tests.archiving import prune
 from tests.audit.command import audit, second
 from tests.audit.corpus import EXPORT_TOOL, OTHER_TENANT, rebuilt
-from tests.audit.events import login, note_of, own
+from tests.audit.events import log_of, login, note_of, own
 from tests.audit.filled import append, appender, checkpoint, rows_of
 from tests.audit.golden import LOG_SEED, ORIGIN, SECRET, TENANT, TIME_SEED, VKEY
 
@@ -390,13 +392,18 @@ def test_case_35_a_value_that_is_gone_without_an_erasure_is_shown_as_missing(pat
 
 
 def test_case_37_what_is_beside_the_evidence_is_no_root_of_trust(whole: Path, part: Path) -> None:
-    """Everything replaced together, with a key of one's own named beside it."""
+    """Everything replaced together, with a key of one's own named beside it, and with a border that only it signed."""
+    lines = (whole / "lines.jsonl").read_bytes().splitlines()
+    named = own("key", rotation.ACTION, data=rotation.naming(OTHER.verify_key))
+    forged = log_of([named])
+    border = rotation.Rotation(forged[0], LogProof(0, (), signed_by((OTHER,), forged)))
     for directory in (whole, part):
-        lines = (directory / "lines.jsonl").read_bytes().splitlines()
         (directory / "checkpoint.note").write_bytes(signed_by((OTHER,), lines))
-        (directory / "trust.txt").write_text(f"{OTHER.verify_key.vkey}\n")
-        code, found = both(directory)
-        assert (code, found[0]) == (1, "checkpoint")
+        assert both(directory)[1][0] == "checkpoint"
+        for trust in (f"{OTHER.verify_key.vkey}\n".encode(), border.encode()):
+            (directory / "trust.txt").write_bytes(trust)
+            code, found = both(directory)
+            assert (code, found[:2]) == (1, ["trust", "checkpoint"])
         for ran in (audit("verify", "--export", directory), second(directory)):
             assert ran.returncode == 2
             assert "--key" in ran.stderr

@@ -20,7 +20,7 @@ import pytest
 from dezky_operator.store.interface import Reader, Rows, Span, StartError, UnavailableError
 from dezky_operator.store.sqlite import Options, SqliteStore
 from dezky_operator.store.sqlite.guards import mount_of
-from dezky_operator.store.tables import INBOX, LOG, TILES, LogRow, TileRow
+from dezky_operator.store.tables import INBOX, LOG, ROTATIONS, TILES, LogRow, TileRow
 from tests.disks import disk
 from tests.unit.test_store_conformance import event, inserted, seqs
 
@@ -125,6 +125,21 @@ async def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     later.close()
     with pytest.raises(StartError, match="schema 99"):
         await SqliteStore.open(path)
+
+
+async def test_a_file_of_an_earlier_version_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    store = await SqliteStore.open(path)
+    await store.run(inserted(event(1)))
+    await store.close()
+    earlier = apsw.Connection(str(path))
+    earlier.execute("DROP TABLE audit_rotations")
+    earlier.pragma("user_version", 1)
+    earlier.close()
+    store = await SqliteStore.open(path)
+    assert await store.read(lambda rows: rows.count(LOG)) == 1
+    assert await store.read(lambda rows: rows.count(ROTATIONS)) == 0
+    await store.close()
 
 
 async def test_the_file_and_its_journals_are_the_owners_only(tmp_path: Path) -> None:

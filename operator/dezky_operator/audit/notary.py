@@ -101,7 +101,7 @@ class Notary:
         self.news = 0
         self._headed: tuple[int, bytes] = (0, b"")
         """Size of the log right after the newest ``log.heads``, and the heads it commits to."""
-        self._turned: Rotation | None = None
+        self._turned: RotationRow | None = None
         """A rotation that the guard knows of and the store does not yet."""
 
     async def start(self) -> None:
@@ -205,8 +205,7 @@ class Notary:
         note = self.signers.at(checkpoint.size, chain).sign(checkpoint, seconds)
         rotation = await rotation_to(self._store, key.verify_key, note)
         await self._guard.keep(checkpoint, note, heads, seconds)
-        self.chain, self._turned = chain, rotation
-        await self._learn()
+        await self._turn(rotation)
         await self._publish(checkpoint, note, heads, seconds)
         log.warning("audit log signed by a new key", vkey=key.verify_key.vkey, from_size=checkpoint.size)
         return key.verify_key
@@ -214,13 +213,17 @@ class Notary:
     def _follower(self) -> SigningKey | None:
         return self.signers.after(self.chain.ranges[-1].key)
 
+    async def _turn(self, rotation: Rotation) -> None:
+        """The guard has the border: only the new key signs after it."""
+        self._turned = RotationRow(len(self.chain.ranges), rotation.encode())
+        await self._learn()
+
     async def _learn(self) -> None:
         """Have the log's keys as the store knows them: what this process has of a rotation goes in before anything is
         signed after it, and what another process did is taken over.
         """
         if self._turned is not None:
-            row = RotationRow(len(self.chain.ranges) - 1, self._turned.encode())
-            await self._store.run(partial(_put_rotation, row=row))
+            await self._store.run(partial(_put_rotation, row=self._turned))
             self._turned = None
         if await self._store.read(lambda rows: rows.count(ROTATIONS)) != len(self.chain.ranges) - 1:
             try:
@@ -284,8 +287,7 @@ class Notary:
             open_checkpoint(note, chain=longer)
         except NoteError:
             return False
-        self.chain, self._turned = longer, await rotation_to(self._store, key.verify_key, note)
-        await self._learn()
+        await self._turn(await rotation_to(self._store, key.verify_key, note))
         return True
 
     async def _check_anchors(self, grown: Grown) -> None:
