@@ -205,6 +205,8 @@ class AuditSettings(_Section, frozen=True, kw_only=True):
     """Without it the log is in SQLite, in ``directory``."""
     keys_secret: DnsName = "dezky-audit-keys"  # noqa: S105 - its name
     """The Secret with the log's keys; made at the first start, when there is no log yet."""
+    keys_check_seconds: Positive = 30.0
+    """Between two looks at that Secret for a key that is to sign from then on."""
     anchor_directories: tuple[str, ...] = ()
     """Where checkpoints are kept beside the log, best on other machines' disks."""
     checkpoint: CheckpointSettings = CheckpointSettings()

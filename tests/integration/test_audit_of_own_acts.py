@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 
 from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.findings import Verdict
-from dezky_operator.audit.keys import log_key
+from dezky_operator.audit.keys import log_key, parse_vkey
 from dezky_operator.audit.line import Line, decode
 from dezky_operator.audit.verify import verify_lines
+from dezky_operator.audit.verify_store import verify_store
 from dezky_operator.config import AuditSettings, SettingsError
 from dezky_operator.ingest.own.spool import Spool
 from dezky_operator.kube.audit import Audit
@@ -119,6 +121,48 @@ async def test_every_line_is_under_a_checkpoint_that_the_api_server_keeps(cluste
     note = json.loads(told)["data"]["epoch-1.note"].encode()
     report = verify_lines([row.body for row in stored], [note], chain=chain)
     assert (report.verdict, report.lines) == (Verdict.VALID, len(stored)), report.findings
+
+
+async def test_a_key_in_the_secret_follows_the_one_before_it_without_a_restart(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """And the next process goes on under it: everything is valid under the first vkey, and only so."""
+    pace = {"checkpoint": {"atMostEverySeconds": 0.1, "atLeastSeconds": 0.2}, "keysCheckSeconds": 0.2}
+    async with audited(cluster, tmp_path, audit={"directory": str(tmp_path), **pace}) as site:
+        await working(site)
+        before = await _vkeys(site)
+        seed = base64.b64encode(b"\x42" * 32).decode()
+        patch = json.dumps({"data": {"log-2": seed}})
+        await site.kubectl("-n", site.namespace, "patch", "secret", "dezky-audit-keys", "--type=merge", "-p", patch)
+        assert site.operator is not None
+        audit = site.operator._parts.recording.chronicle
+        assert isinstance(audit, Audit)
+        notary = audit.opened.notary
+        await site.until(lambda: len(notary.chain.ranges) == 2, "the second key signs")
+        await site.apply(tenant("acme"))
+        await site.ready("acme")
+        await site.idle()
+        await site.stop()
+        await working(site)
+        await site.stop()
+        first, later = await _vkeys(site)
+    assert before == [first]
+    told = await lines(tmp_path)
+    (rotated,) = [line for line in told if line.action == "key.rotated"]
+    assert rotated.data == {"vkey": later, "sha256": sha256(later.encode()).hexdigest()}
+    store = await SqliteStore.open(tmp_path / "audit-1.db")
+    under_first = await verify_store(store, chain=KeyChain([KeyRange(parse_vkey(first))]))
+    under_later = await verify_store(store, chain=KeyChain([KeyRange(parse_vkey(later))]))
+    await store.close()
+    assert (under_first.verdict, under_first.findings) == (Verdict.VALID, ())
+    assert under_later.verdict is Verdict.TAMPERED
+
+
+async def _vkeys(site: Site) -> list[str]:
+    """The public keys of the log, by the Secret."""
+    kept = json.loads(await site.kubectl("-n", site.namespace, "get", "secret", "dezky-audit-keys", "-o", "json"))
+    seeds = [base64.b64decode(kept["data"][name]) for name in ("log", "log-2") if name in kept["data"]]
+    return [log_key(f"{INSTALLATION}/audit/1", seed).verify_key.vkey for seed in seeds]
 
 
 async def test_a_store_that_was_set_back_takes_nothing_more_and_locks_go_on(cluster: Cluster, tmp_path: Path) -> None:

@@ -22,11 +22,13 @@ from dezky_operator.audit.head_list import encode_heads
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.store.sqlite import SqliteStore
 from tests.archiving import prune
-from tests.audit.command import ENTRY, PATIENCE, audit, environment
-from tests.audit.corpus import OTHER_TENANT
+from tests.audit.command import ENTRY, PATIENCE, audit, environment, second
+from tests.audit.corpus import EXPORT_TOOL, OTHER_TENANT, TOOL
 from tests.audit.events import login, own
 from tests.audit.filled import append, appender, checkpoint
 from tests.audit.golden import RAW, TENANT, VKEY
+from tests.audit.guards import Memory
+from tests.audit.rotated import rotated_twice
 
 HOSTILE = "\x1b[2Jann\u202e@acme.test"
 
@@ -255,6 +257,32 @@ def test_one_line_is_proved_to_somebody_without_the_log(store: Path, tmp_path: P
     assert (valid.returncode, valid.stdout.startswith("VALID")) == (0, True)
     line.write_bytes(line.read_bytes().replace(b"l-3", b"l-4"))
     assert (audit(*given).returncode, audit(*given).stdout.startswith("INVALID")) == (1, True)
+
+
+async def test_what_is_taken_out_after_a_rotation_is_checked_with_the_first_key(tmp_path: Path) -> None:
+    there = await SqliteStore.open(tmp_path / "audit.db")
+    await rotated_twice(there, Memory())
+    await there.close()
+    store = ("--store", tmp_path / "audit.db")
+    assert audit("verify", *store, "--key", VKEY).returncode == 0
+    assert audit("verify", *store, "--key", VKEY, "--tenant", TENANT).returncode == 0
+    parts = {"whole": (), "range": ("--from", "3", "--to", "9"), "tenant": ("--tenant", TENANT)}
+    for name, asked in parts.items():
+        out = tmp_path / name
+        assert audit("export", *store, *asked, "--out", out).returncode == 0
+        tool = TOOL if name == "whole" else EXPORT_TOOL
+        for ran in (audit("verify", "--export", out, "--key", VKEY), second(out, "--key", VKEY, tool=tool)):
+            assert (ran.returncode, ran.stdout.startswith("VALID")) == (0, True), ran.stdout
+    ran = audit("prove", *store, "--seq", "3", "--out", tmp_path / "three")
+    assert ran.returncode == 0, ran.stderr
+    given = ("verify-proof", tmp_path / "three.tlog-proof", "--line", tmp_path / "three.line", "--key", VKEY)
+    assert audit(*given).returncode == 1
+    assert audit(*given, "--trust", tmp_path / "three.trust").returncode == 0
+
+
+def test_a_key_is_made_where_the_installation_is() -> None:
+    ran = audit("rotate-key")
+    assert (ran.returncode, "--config" in ran.stderr) == (2, True)
 
 
 async def test_tail_shows_what_comes_until_it_is_stopped(store: Path) -> None:

@@ -17,14 +17,12 @@ from dezky_operator.audit.checkpoint import Checkpoint, KeyChain, KeyRange, Sign
 from dezky_operator.audit.errors import KeyFormatError, ProofError
 from dezky_operator.audit.event import Datum
 from dezky_operator.audit.findings import Report, Verdict
-from dezky_operator.audit.guard import Guard, GuardError
-from dezky_operator.audit.keys import SigningKey, log_key, parse_vkey, time_key
+from dezky_operator.audit.guard import GuardError
+from dezky_operator.audit.keys import SigningKey, time_key
 from dezky_operator.audit.log_keys import LogKeys, fresh, next_name, parse
 from dezky_operator.audit.log_proof import LogProof
 from dezky_operator.audit.merkle import inclusion_proof, leaf_hash, nodes_of, root_of
-from dezky_operator.audit.notary import Notary
 from dezky_operator.audit.note import parse as parse_note
-from dezky_operator.audit.pace import Pace
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.rotation import ACTION, Rotation, extended, naming, parse_trust, trusting
 from dezky_operator.audit.stored_trust import chain_in, trust_in
@@ -35,35 +33,11 @@ from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CHECKPOINTS, ROTATIONS
 from tests.audit.corpus import Files, first, first_of_part, second, second_of_part, written
 from tests.audit.events import log_of, login, own
-from tests.audit.filled import append, appender, heads_event, rotated_event, rows_of
-from tests.audit.golden import LOG_SEED, ORIGIN, TENANT, TIME_SEED, VKEY
+from tests.audit.filled import rows_of
+from tests.audit.golden import LOG_SEED, ORIGIN, TENANT, TIME_SEED
 from tests.audit.guards import Hands, KilledError, Memory
+from tests.audit.rotated import FIRST, KEYS, PACE, grown, notary, rotated_twice, signers
 from tests.stores import Breaking, LostError, Stepping
-
-KEYS = tuple(log_key(ORIGIN, seed) for seed in (LOG_SEED, b"\x66" * 32, b"\x77" * 32))
-FIRST = KeyChain([KeyRange(parse_vkey(VKEY))])
-PACE = Pace(at_most_every=5.0, at_least=60.0, idle=3600.0, events=1_000)
-
-
-def signers(count: int, start: int = 0) -> Signers:
-    """The first ``count`` of the keys, or those after ``start``."""
-    return Signers(KEYS[start:count], time_key(ORIGIN, TIME_SEED))
-
-
-def notary(store: Store, guard: Guard, count: int, clock: Hands | None = None) -> Notary:
-    return Notary(
-        store,
-        appender(store),
-        signers=signers(count),
-        chain=FIRST,
-        guard=guard,
-        anchors=[],
-        pace=PACE,
-        heads=heads_event,
-        rotated=rotated_event,
-        clock=clock or Hands(),
-        now=lambda: 1_795_492_900.0,
-    )
 
 
 @asynccontextmanager
@@ -73,20 +47,6 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
         yield store
     finally:
         await store.close()
-
-
-async def grown(store: Store, start: int, end: int) -> None:
-    await append(appender(store), [login(f"l-{n}", tenant=(TENANT, "")[n % 2]) for n in range(start, end)])
-
-
-async def rotated_twice(store: Store, guard: Memory) -> None:
-    """Lines and checkpoints under each of three keys."""
-    for count in (1, 2, 3):
-        found = notary(store, guard, count)
-        await found.start()
-        await found.rotate()
-        await grown(store, 10 * count, 10 * count + 7)
-        await found.sign(news=True)
 
 
 def said(report: Report) -> tuple[Verdict, list[str]]:
@@ -460,11 +420,14 @@ async def test_a_log_begins_with_the_key_that_signed_its_first_checkpoint(tmp_pa
     async with opened(tmp_path / "audit.db") as store:
         await rotated_twice(store, guard)
         rows = await store.read(lambda rows: rows.scan(CHECKPOINTS, limit=1))
-    found = keys.since(rows[0].note.encode())
+    found = keys.signers(keys.first(rows[0].note.encode(), epoch=1))
     assert [key.verify_key for key in found.log] == [key.verify_key for key in KEYS[:2]]
-    assert [key.verify_key for key in keys.since(None).log] == [KEYS[1].verify_key]
+    assert keys.first(None, epoch=1) == keys.log[0].verify_key
+    assert keys.first(None, epoch=2) == KEYS[1].verify_key
     with pytest.raises(KeyFormatError, match="first checkpoint"):
-        kept(b"\x55" * 32).since(rows[0].note.encode())
+        kept(b"\x55" * 32).first(rows[0].note.encode(), epoch=1)
+    with pytest.raises(KeyFormatError, match="is not among them"):
+        kept(b"\x55" * 32).signers(KEYS[0].verify_key)
 
 
 def test_keys_are_numbered_and_each_has_its_length() -> None:

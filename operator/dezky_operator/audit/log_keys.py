@@ -12,7 +12,7 @@ import msgspec
 
 from dezky_operator.audit.checkpoint import Signers
 from dezky_operator.audit.errors import KeyFormatError
-from dezky_operator.audit.keys import SEED, HmacKey, SigningKey, hmac_key, log_key, manifest_key, time_key
+from dezky_operator.audit.keys import SEED, HmacKey, SigningKey, VerifyKey, hmac_key, log_key, manifest_key, time_key
 from dezky_operator.audit.note import parse as parse_note
 
 LOG, TIME, MANIFEST, MASTER, DEDUPE, HMAC = "log", "time", "manifest", "master", "dedupe", "hmac"
@@ -38,21 +38,29 @@ class LogKeys(msgspec.Struct, frozen=True, kw_only=True):
     dedupe: bytes
     hmac: HmacKey | None = None
 
-    def since(self, note: bytes | None) -> Signers:
-        """Who signs checkpoints, from the log's first key on: the one that signed the first checkpoint ``note``.
+    def first(self, note: bytes | None, *, epoch: int) -> VerifyKey:
+        """The log's first key: the one that signed its first checkpoint ``note``.
 
-        A log that has no checkpoint begins with the newest key: a new epoch does not go back to one that was replaced.
+        A log that has no checkpoint begins with the oldest key; one of a later epoch with the newest, as it does not go
+        back to one that was replaced.
 
         Raises:
             KeyFormatError: the key that signed is not among them.
         """
         if note is None:
-            return Signers(self.log[-1:], self.time, self.hmac)
+            return self.log[0 if epoch == 1 else -1].verify_key
         signed = {signature.id for signature in parse_note(note).signatures}
-        for place, key in enumerate(self.log):
+        for key in self.log:
             if key.verify_key.id in signed:
-                return Signers(self.log[place:], self.time, self.hmac)
+                return key.verify_key
         raise KeyFormatError("the key that signed the log's first checkpoint is not among them")
+
+    def signers(self, first: VerifyKey) -> Signers:
+        """Who signs the log that began with the key ``first``. Raises KeyFormatError when that is not among them."""
+        known = [key.verify_key for key in self.log]
+        if first not in known:
+            raise KeyFormatError(f"the log's first key {first.id.hex()} is not among them")
+        return Signers(self.log[known.index(first) :], self.time, self.hmac)
 
 
 def parse(data: Mapping[str, bytes], *, origin: str, signing_key: bytes | None = None) -> LogKeys:

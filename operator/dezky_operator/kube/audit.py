@@ -21,7 +21,6 @@ from dezky_operator.audit.event import Datum, Outcome
 from dezky_operator.audit.findings import Report, Verdict
 from dezky_operator.audit.guard import GuardError
 from dezky_operator.audit.refusals import RollbackError
-from dezky_operator.audit.stored_trust import first_note
 from dezky_operator.audit.verify_hot import verify_hot
 from dezky_operator.config import AuditSettings, SettingsError
 from dezky_operator.crd.tenant import SuspensionStatus, Tenant
@@ -37,8 +36,6 @@ from dezky_operator.tenant.outcome import Notice
 log = structlog.get_logger(__name__)
 CLOCK_CHECK = 60.0
 """Seconds between two comparisons of this host's clock with the API server's."""
-KEY_CHECK = 30.0
-"""Seconds between two looks for a new key of the log."""
 FIRST_VERIFICATION = 60.0
 """Seconds after the start: what was signed was compared at the start, and others have more to do then."""
 TOLD = 20
@@ -175,10 +172,10 @@ class Audit:
         """Find a key that is to follow the one that signs now."""
         opened = self.opened
         while True:
-            await asyncio.sleep(KEY_CHECK)
+            await asyncio.sleep(self._audit.keys_check_seconds)
             try:
                 keys = await opened.secret.read(opened.chain.origin, new=False, environment=os.environ)
-                opened.notary.signers = keys.since(await first_note(opened.store))
+                opened.notary.signers = keys.signers(opened.chain.ranges[0].key)
             except (SettingsError, AuditError, StoreError, httpx2.HTTPError) as error:
                 log.warning("audit keys not read", error=str(error))
 

@@ -18,7 +18,7 @@ from lightkube import AsyncClient
 from dezky_operator.audit import hot, rotation
 from dezky_operator.audit.anchors import DirectoryAnchor
 from dezky_operator.audit.chain import Tip
-from dezky_operator.audit.checkpoint import KeyChain, KeyRange, Signers
+from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.draft import Draft, prepare
 from dezky_operator.audit.epoch import carry_over
 from dezky_operator.audit.errors import KeyFormatError, NoteError
@@ -105,8 +105,8 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     new = not (await store.read(_tip)).size and await guard.newest() is None
     secret = KeysSecret(around.client, around.settings.namespace, audit.keys_secret)
     keys = await secret.read(origin, new=new, environment=os.environ)
-    signers = await signers_of(keys, store, guard)
-    chain = KeyChain([KeyRange(signers.log[0].verify_key)])
+    first = await _first_key(keys, store, guard, audit.epoch)
+    chain = KeyChain([KeyRange(first)])
     sequencer = Sequencer(store, origin=origin, clock=time.time_ns, clock_difference=clock_difference)
     barrier, people, random = (
         Barrier(way_into(store, sequencer, audit)),
@@ -116,7 +116,7 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     notary = Notary(
         store,
         sequencer,
-        signers=signers,
+        signers=keys.signers(first),
         chain=chain,
         guard=guard,
         anchors=anchors,
@@ -146,11 +146,11 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     )
 
 
-async def signers_of(keys: LogKeys, store: Store, guard: ConfigMapGuard) -> Signers:
-    """The keys of the log, from its first one on. Raises SettingsError, GuardError, UnavailableError."""
-    first = await first_note(store)
+async def _first_key(keys: LogKeys, store: Store, guard: ConfigMapGuard, epoch: int) -> VerifyKey:
+    """The first key of the log. Raises SettingsError, GuardError, UnavailableError."""
+    note = await first_note(store)
     try:
-        return keys.since(first if first is not None else await guard.newest())
+        return keys.first(note if note is not None else await guard.newest(), epoch=epoch)
     except (KeyFormatError, NoteError) as error:
         raise SettingsError(f"audit.keysSecret: {error}. Restore the Secret from your backup.") from error
 

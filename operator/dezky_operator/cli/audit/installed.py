@@ -18,13 +18,14 @@ from dezky_operator.store.interface import Store
 async def installed(settings: Settings, store: Store) -> Keys:
     """The keys, read with the rights of the process: in the pod its service account. Raises SettingsError."""
     secret, origin = _secret(settings)
+    epoch = settings.audit.epoch if settings.audit else 1
     try:
         keys = await secret.read(origin, new=False, environment={})
     except httpx2.HTTPError as error:
         raise SettingsError(f"the API server did not give the Secret of audit.keysSecret ({error}).") from error
     people = KeyStore(store, keys.master)
     try:
-        signers = keys.since(await first_note(store))
+        signers = keys.signers(keys.first(await first_note(store), epoch=epoch))
     except (KeyFormatError, NoteError) as error:
         raise SettingsError(f"audit.keysSecret: {error}. Restore the Secret from your backup.") from error
     return Keys(people.ring, tuple(key.verify_key.vkey for key in signers.log), people.find)
