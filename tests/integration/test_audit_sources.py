@@ -249,8 +249,7 @@ async def test_without_a_secret_the_way_in_is_closed_and_says_so(cluster: Cluste
         await site.start()
         await site.apply(source("stalwart-main", "stalwart"))
         found = await until(site, "stalwart-main", lambda told: told.get("state") == "Failing")
-        assert (found["conditions"][0]["reason"], "secretRef" in found["conditions"][0]["message"]) == (
-            "NoSecret",
-            True,
-        )
+        said = {one["type"]: (one["status"], one["reason"]) for one in found["conditions"]}
+        assert said == {"Ready": ("False", "NoSecret"), "WebhookVerified": ("False", "NoSecret")}
+        assert all("secretRef" in one["message"] for one in found["conditions"])
         await site.stop()

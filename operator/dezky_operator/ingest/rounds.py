@@ -72,6 +72,7 @@ class Round:
         pace: Pace,
         now: Callable[[], str],
         jitter: Callable[[], float],
+        sent: bool = False,
     ) -> None:
         """Read ``source``.
 
@@ -84,6 +85,7 @@ class Round:
             pace: when it is looked at.
             now: canonical time.
             jitter: a number from 0 up to 1.
+            sent: its events are sent to us, and not seen to come yet.
         """
         self._source, self._tally, self._name = source, tally, name
         self._accept, self._tell = accept, tell
@@ -92,7 +94,7 @@ class Round:
         self.standing = RUNNING
         self.lag: float | None = None
         self.caught_up: datetime | None = None
-        self.verified: bool | None = None
+        self.verified: bool | None = False if sent else None
 
     async def run(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Look for ever; ``changed`` is called after every look. Cancelled, it ends between two of them or in one."""

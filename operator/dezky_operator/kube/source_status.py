@@ -39,8 +39,7 @@ def status_of(source: AuditSource, found: Told, *, now: str) -> AuditSourceStatu
     ready = found.state in {State.RUNNING, State.SILENT, State.PAUSED}
     conditions = [_condition(source, READY, (ready, found.reason, found.message), now)]
     if found.verified is not None:
-        told = ("EventCame", "An event that was provoked came in.") if found.verified else (found.reason, found.message)
-        conditions.append(_condition(source, VERIFIED, (found.verified, *told), now))
+        conditions.append(_condition(source, VERIFIED, _verified(found, ready=ready), now))
     return AuditSourceStatus(
         observed_generation=source.metadata.generation,
         state=found.state.value,
@@ -50,6 +49,14 @@ def status_of(source: AuditSource, found: Told, *, now: str) -> AuditSourceStatu
         counts=msgspec.convert(dict(found.counts), SourceCounts),
         conditions=tuple(conditions),
     )
+
+
+def _verified(found: Told, *, ready: bool) -> tuple[bool, str, str]:
+    if found.verified:
+        return True, "EventCame", "An event that was provoked came in."
+    if ready:
+        return False, "NotProvoked", "No event was provoked: audit.webhook.url is not set, so Stalwart is left alone."
+    return False, found.reason, found.message
 
 
 def _condition(source: AuditSource, kind: str, found: tuple[bool, str, str], now: str) -> Condition:

@@ -152,6 +152,7 @@ class Sources:
             ),
             now=_now,
             jitter=self._jitter,
+            sent=spec.type == "stalwart",
         )
         try:
             await reading.run(lambda: self._looked(source, reading, tally))
