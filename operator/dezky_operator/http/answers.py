@@ -33,6 +33,11 @@ class Answers:
         """The body is on disk. How many events it holds nobody knows yet."""
         return self._taken(web.json_response({}), "spooled")
 
+    def set_aside(self, error: Exception) -> web.Response:
+        """The body is on disk, as the log takes nothing now."""
+        self._alarm(f"The audit log takes no events ({type(error).__name__}); what Stalwart sends waits on the disk.")
+        return self._counted(web.json_response({}), "set-aside")
+
     # -- not let in -------------------------------------------------------------------------
 
     def closed(self) -> web.HTTPException:
@@ -62,8 +67,11 @@ class Answers:
     # -- not kept ---------------------------------------------------------------------------
 
     def unavailable(self, error: Exception) -> web.Response:
-        """The log takes nothing now; whoever sent it sends it again."""
-        self._alarm(f"The audit log takes no events ({type(error).__name__}); Stalwart keeps and repeats them.")
+        """Neither log nor disk takes anything now; whoever sent it sends it again."""
+        self._alarm(
+            f"Neither the audit log ({type(error).__name__}) nor the disk of audit.directory takes events. Stalwart "
+            "repeats them, and drops them after a day."
+        )
         return self._counted(web.Response(status=503, headers={"Retry-After": "1"}), "unavailable")
 
     def refused(self, error: BodyError) -> web.HTTPException:

@@ -2,7 +2,8 @@
 
 Stalwart sends a batch again, merged with newer events, until it is answered 2xx. So nothing is answered before it is
 durable, and nothing that was signed is ever refused for what it says. A body up to ``counted_bytes`` is parsed and its
-events are in the log before the answer; a larger one is on the disk by then, and parsed later.
+events are in the log before the answer; a larger one, and any while the log takes nothing, is on the disk by then, and
+parsed later: Stalwart gives up what is not taken within a day.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class StalwartIngress:
         self._taking += 1
         try:
             body = await self._taken(request, signature, arrived)
-            return await self._parsed(body.text, arrived) if not body.on_disk else self._spooled()
+            return await self._parsed(body, arrived) if not body.on_disk else self._spooled()
         finally:
             self._taking -= 1
 
@@ -156,8 +157,8 @@ class StalwartIngress:
         async with asyncio.timeout(self._idle):
             return await request.content.readany()
 
-    async def _parsed(self, text: bytes, arrived: int) -> web.StreamResponse:
-        reading = self._reader.body(from_unix_ns(arrived))
+    async def _parsed(self, body: Body, arrived: int) -> web.StreamResponse:
+        reading, text = self._reader.body(from_unix_ns(arrived)), body.text
         events: list[Event] = []
         for start in range(0, len(text), CHUNK):
             events += reading.feed(text[start : start + CHUNK])
@@ -166,8 +167,19 @@ class StalwartIngress:
         try:
             await self._keep(events)
         except UNAVAILABLE as error:
-            return self._answers.unavailable(error)
+            return await self._set_aside(body, error)
         return self._answers.accepted(len(events))
+
+    async def _set_aside(self, body: Body, error: Exception) -> web.StreamResponse:
+        """The log takes nothing now; the disk does. Events of which the log has some already are in it once."""
+        try:
+            await body.keep()
+        except BodyError:
+            return self._answers.unavailable(error)
+        finally:
+            await body.close()
+        self._drain.wake()
+        return self._answers.set_aside(error)
 
     def _spooled(self) -> web.StreamResponse:
         self._drain.wake()
