@@ -91,7 +91,7 @@ def test_filters_name_tenants_by_slug_and_pages_go_on(store: Path) -> None:
     assert [event["seq"] for event in listed(store, "--tenant", "acme", "--cursor", cursor)] == [3, 0]
 
 
-def test_other_programs_get_csv_ocsf_and_cloud_events(store: Path) -> None:
+def test_other_programs_get_csv_ocsf_ecs_and_cloud_events(store: Path) -> None:
     ran = audit("list", "--store", store, "--format", "csv", "--tenant", "acme", "--all", "--limit", "3")
     rows = list(csv.DictReader(io.StringIO(ran.stdout)))
     assert [row["seq"] for row in rows] == ["9", "6", "3", "0"]
@@ -99,6 +99,8 @@ def test_other_programs_get_csv_ocsf_and_cloud_events(store: Path) -> None:
     made = ocsf["attestation"]
     assert made["fingerprint"]["value"] == sha256(b"\0" + ocsf["raw_data"].encode()).hexdigest()
     assert made["signatures"]
+    found = json.loads(audit("list", "--store", store, "--format", "ecs", "--limit", "1").stdout)
+    assert found["event"]["hash"] == sha256(b"\0" + found["event"]["original"].encode()).hexdigest()
     event = json.loads(audit("list", "--store", store, "--format", "cloudevents", "--limit", "1").stdout)
     assert (event["specversion"], event["id"]) == ("1.0", "12")
 

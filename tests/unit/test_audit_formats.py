@@ -1,4 +1,4 @@
-"""Events as other programs read them: CSV, OCSF, CloudEvents (facts/audit-log.md 2.9, 6.1; C073)."""
+"""Events as other programs read them: CSV, OCSF, ECS, CloudEvents (facts/audit-log.md 2.9, 6.1; C073)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from dezky_operator.audit.chain import EMPTY, linked
 from dezky_operator.audit.draft import Draft
-from dezky_operator.audit.event import Event
+from dezky_operator.audit.event import Event, Outcome
 from dezky_operator.audit.export.cloudevents import cloud_event
+from dezky_operator.audit.export.ecs import ecs
 from dezky_operator.audit.export.ocsf import kind_of, ocsf
 from dezky_operator.audit.export.tabular import COLUMNS, header, plain, record, safe
 from dezky_operator.audit.view import View, viewed
@@ -116,6 +117,54 @@ def test_an_action_has_its_class_in_ocsf(action: str, class_uid: int, activity: 
     asked = {3002: "user", 3004: "entity", 3007: "user", 6003: "api", 6006: "file"}[class_uid]
     assert asked in event
     assert {"version", "product", "profiles"} <= event["metadata"].keys()
+
+
+# https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-category, "expected event types".
+EXPECTED = {
+    "authentication": {"start", "end", "info"},
+    "iam": {"admin", "change", "creation", "deletion", "group", "info", "user"},
+    "configuration": {"access", "change", "creation", "deletion", "info"},
+    "file": {"access", "change", "creation", "deletion", "info"},
+    "api": {"access", "admin", "allowed", "change", "creation", "deletion", "denied", "end", "info", "start", "user"},
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "category", "types"),
+    [
+        ("authentik.login", "authentication", ["start"]),
+        ("authentik.logout", "authentication", ["end"]),
+        ("stalwart.auth_banned", "authentication", ["info"]),
+        ("authentik.password_changed", "iam", ["change", "user"]),
+        ("stalwart.account_deleted", "iam", ["deletion", "user"]),
+        ("tenant.created", "configuration", ["creation"]),
+        ("ocis.file_delete", "file", ["deletion"]),
+        ("ocis.file_shared", "file", ["info"]),
+        ("step.done", "api", ["info"]),
+    ],
+)
+def test_an_action_has_its_category_in_ecs(action: str, category: str, types: list[str]) -> None:
+    event = ecs(seen(own("o", action)), line=b"{}", origin=ORIGIN)["event"]
+    assert (event["category"], event["type"]) == ([category], types)
+    assert set(types) <= EXPECTED[category]
+
+
+def test_what_was_denied_failed_in_ecs_and_says_so() -> None:
+    found = ecs(seen(own("o", "step.failed", outcome=Outcome.DENIED)), line=b"{}", origin=ORIGIN)
+    assert (found["event"]["outcome"], found["event"]["type"]) == ("failure", ["info", "denied"])
+    assert found["dezky"]["outcome"] == "denied"
+
+
+def test_an_ecs_event_carries_its_line_and_who_it_is_about() -> None:
+    row = stored(login())[0]
+    found = ecs(seen(login()), line=row.body, origin=ORIGIN)
+    assert found["@timestamp"] == "2026-11-24T03:59:58.123456Z"
+    assert found["event"]["hash"] == sha256(b"\0" + found["event"]["original"].encode()).hexdigest()
+    assert found["user"] == {"id": "42", "email": "ann@acme.test"}
+    assert found["organization"] == {"id": TENANT, "name": "acme"}
+    assert found["related"]["user"] == ["ann@acme.test", "42"]
+    bare = ecs(seen(own("o", "step.done")), line=b"{}", origin=ORIGIN)
+    assert not {"user", "source", "organization", "related"} & bare.keys()
 
 
 def test_an_ocsf_event_carries_the_chain_and_its_line() -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dezky_operator.audit.export.cloudevents import cloud_event
+from dezky_operator.audit.export.ecs import ecs
 from dezky_operator.audit.export.ocsf import ocsf
 from dezky_operator.audit.export.tabular import header, record
 from dezky_operator.audit.line import parse
@@ -67,6 +68,9 @@ _LINES: dict[str, Callable[[Shown, bytes], str]] = {
     "json": lambda shown, _: _json(shown.view),
     "csv": lambda shown, _: record(shown.view),
     "ocsf": _ocsf,
+    "ecs": lambda shown, _: _json(
+        ecs(shown.view, line=shown.found.row.body, origin=parse(shown.found.row.body).origin)
+    ),
     "cloudevents": lambda shown, _: _json(cloud_event(shown.view, parse(shown.found.row.body).origin)),
 }
 FORMATS = ("table", *_LINES)
