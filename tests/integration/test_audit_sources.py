@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.builders import tenant
+from dezky_operator.audit.line import Line
+from tests.builders import admin, tenant
 from tests.controlplane.cluster import Cluster
 from tests.integration.test_audit_of_own_acts import audited, lines
 from tests.site import PATIENCE, Site
@@ -222,7 +224,7 @@ async def test_stalwarts_events_come_by_its_webhook_which_the_operator_keeps(clu
             "-n", site.namespace, "create", "secret", "generic", "stalwart-webhook", f"--from-literal=key={'k' * 40}"
         )
         await site.start()
-        await site.apply(source("stalwart-main", "stalwart"), tenant("acme"))
+        await site.apply(source("stalwart-main", "stalwart"), tenant("acme", admin("anna@acme.test")))
         await site.ready("acme")
         found = await until(site, "stalwart-main", _verified)
         assert found["state"] == "Running"
@@ -234,10 +236,27 @@ async def test_stalwarts_events_come_by_its_webhook_which_the_operator_keeps(clu
                 await stranger.post(url, content=b'{"events":[]}', headers={"X-Signature": "ZGVhZGJlZWY="}),
             ]
         assert [answer.status_code for answer in answers] == [401, 401]
+        stalwart, tenant_id = site.workspace.stalwart, (await site.status("acme"))["tenantId"]
+        accounts = stalwart.objects.by_type["Account"].values()
+        someone = next(one for one in accounts if stalwart.objects.address(one).endswith("@acme.test"))
+        stalwart.events.let_in(someone["id"], stalwart.objects.address(someone), app_password=7)
+        stalwart.events.unauthorized(someone["id"])
+        told = await come(tmp_path, "stalwart.auth_success", "stalwart.security.unauthorized")
         await site.stop()
-        told = [line for line in await lines(tmp_path) if line.source == "stalwart"]
-    assert told
+    # Neither tells more of the account than its number.
+    assert {line.tenant for line in told} == {tenant_id}
     assert {line.src for line in told} == {"stalwart-main"}
+
+
+async def come(directory: Path, *actions: str) -> list[Line]:
+    """The newest line of each of these actions, once there is one."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = {line.action: line for line in await lines(directory) if line.action in actions}
+        if found.keys() == set(actions):
+            return list(found.values())
+        assert time.monotonic() < deadline, f"{found.keys()} of {actions} came"
+        await asyncio.sleep(0.1)
 
 
 def _verified(told: dict[str, Any]) -> bool:

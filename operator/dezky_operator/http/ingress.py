@@ -30,10 +30,16 @@ from dezky_operator.telemetry.metrics import Metrics
 
 Accept = Callable[[Sequence[Event]], Awaitable[Appended]]
 Secrets = Callable[[], tuple[bytes, ...]]
+Ask = Callable[[], Awaitable[bool]]
 AT_ONCE = 8
 """Bodies taken at the same time. Stalwart sends one at a time for each WebHook object."""
 WHOLE_SECONDS = 120.0
 IDLE_SECONDS = 15.0
+
+
+async def nobody_to_ask() -> bool:
+    """For a reader that knows of no accounts."""
+    return False
 
 
 class StalwartIngress:
@@ -48,6 +54,7 @@ class StalwartIngress:
         *,
         reader: Reader,
         metrics: Metrics,
+        ask: Ask = nobody_to_ask,
         clock: Callable[[], int] = time.time_ns,
         free: Callable[[Path], int] = free_bytes,
         idle_seconds: float = IDLE_SECONDS,
@@ -63,6 +70,7 @@ class StalwartIngress:
             settings: sizes.
             reader: of the AuditSource.
             metrics: of the process.
+            ask: finds out about accounts that ``reader`` did not know; whether it knows more now.
             clock: ns since 1970.
             free: bytes left on a directory's disk.
             idle_seconds: how long a sender may be silent inside a body.
@@ -70,7 +78,7 @@ class StalwartIngress:
             again_seconds: when what could not be parsed or kept is tried again.
         """
         self._accept, self._directory, self._secrets, self._settings = accept, directory, secrets, settings
-        self._reader, self._clock, self._free = reader, clock, free
+        self._reader, self._ask, self._clock, self._free = reader, ask, clock, free
         self._idle, self._whole = idle_seconds, whole_seconds
         self._answers = Answers(metrics, settings)
         self._spool = Spool(directory)
@@ -158,17 +166,22 @@ class StalwartIngress:
             return await request.content.readany()
 
     async def _parsed(self, body: Body, arrived: int) -> web.StreamResponse:
-        reading, text = self._reader.body(from_unix_ns(arrived)), body.text
-        events: list[Event] = []
-        for start in range(0, len(text), CHUNK):
-            events += reading.feed(text[start : start + CHUNK])
-            await asyncio.sleep(0)  # others come between two chunks
-        events += reading.end()
+        events = await self._read_events(body.text, arrived)
+        if await self._ask():
+            events = await self._read_events(body.text, arrived)
         try:
             await self._keep(events)
         except UNAVAILABLE as error:
             return await self._set_aside(body, error)
         return self._answers.accepted(len(events))
+
+    async def _read_events(self, text: bytes, arrived: int) -> list[Event]:
+        reading = self._reader.body(from_unix_ns(arrived))
+        events: list[Event] = []
+        for start in range(0, len(text), CHUNK):
+            events += reading.feed(text[start : start + CHUNK])
+            await asyncio.sleep(0)  # others come between two chunks
+        return [*events, *reading.end()]
 
     async def _set_aside(self, body: Body, error: Exception) -> web.StreamResponse:
         """The log takes nothing now; the disk does. Events of which the log has some already are in it once."""

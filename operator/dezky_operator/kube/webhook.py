@@ -11,6 +11,7 @@ import secrets as system_random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -24,12 +25,14 @@ from dezky_operator.config import AuditSettings, SecretRef, Settings
 from dezky_operator.http.application import WEBHOOK, runner
 from dezky_operator.http.ingress import StalwartIngress
 from dezky_operator.ingest.source import Look, SourceError
+from dezky_operator.ingest.stalwart.accounts import Accounts
 from dezky_operator.ingest.stalwart.body import Reader
 from dezky_operator.ingest.tally import Tally
 from dezky_operator.ingest.tenants import Tenants
 from dezky_operator.integrations.apply import Trail
 from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.integrations.stalwart.client import StalwartClient
+from dezky_operator.integrations.stalwart.directory import addresses
 from dezky_operator.integrations.stalwart.webhook import ensure_webhook, verify_webhook
 from dezky_operator.kube.credentials import SecretReader, UnusableSecret
 from dezky_operator.kube.sources import Way
@@ -72,7 +75,8 @@ class StalwartWebhook:
         self._verified_at: float | None = None
         self._loaded = True
         self._served: web.AppRunner | None = None
-        reader = Reader(src=src, key=means.key(), tenants=means.tenants)
+        self._accounts = Accounts(partial(addresses, means.client), clock=means.clock)
+        reader = Reader(src=src, key=means.key(), tenants=means.tenants, address_of=self._accounts)
         self._ingress = StalwartIngress(
             self._accept,
             Path(means.audit.directory) / "webhook",
@@ -80,6 +84,7 @@ class StalwartWebhook:
             means.audit.webhook,
             reader=reader,
             metrics=means.metrics,
+            ask=self._accounts.ask,
         )
 
     @property
@@ -90,6 +95,7 @@ class StalwartWebhook:
     async def look(self, cursor: CursorRow | None) -> Look:
         """See that events can come. Raises SourceError."""
         self._keys = await self._secrets()
+        await self._accounts.ask()
         await self._serve()
         if self._means.audit.webhook.url is not None:
             await self._hook(self._means.audit.webhook.url)
