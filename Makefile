@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
+# Two processes, each with an API server of its own. A cluster that is named is one, and nothing there is shared.
+SHARED := $(if $(DEZKY_TEST_KUBECONFIG),,-n 2 --dist loadfile)
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
@@ -30,11 +32,11 @@ lint: $(STAMP)
 
 test-unit: ferretdb
 	@echo "test-unit: pure, and the stand-ins one by one"
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(SHARED) tests/unit
 
 test-integration: tools
 	@echo "test-integration: a real API server, the operator and the stand-ins"
-	@$(PYTEST) tests/integration
+	@$(PYTEST) $(SHARED) tests/integration
 
 # Stand-ins only, whatever servers the shell knows: those are for test-real.
 STANDINS := env -u DEZKY_TEST_AUTHENTIK_URL -u DEZKY_TEST_STALWART_URL -u DEZKY_TEST_OCIS_URL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,26 @@ from tests.ferretdb.server import served_by, was_asked
 from tests.sandbox.workspace import Workspace
 from tests.site import Site
 
+ASKED = pytest.StashKey[bool]()
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes tells the first one whether a test of its own needed MongoDB."""
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["mongodb"] = was_asked()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of several processes has ended."""
+    node.config.stash[ASKED] = node.config.stash.get(ASKED, False) or getattr(node, "workeroutput", {}).get(
+        "mongodb", False
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say who answered where a test needed MongoDB."""
-    if was_asked():
+    if was_asked() or config.stash.get(ASKED, False):
         terminalreporter.write_line(f"MongoDB was {served_by()}")
 
 
