@@ -67,8 +67,8 @@ test-real: $(STAMP) ## the same against real servers, named by DEZKY_TEST_*_URL
 bench: tools ## the budgets, one JSON line each
 	@$(BIN)/python -m tests.perf.bench
 
-bench-audit: $(STAMP) ## those of the audit log alone
-	@for name in accept insert verify proof query tail poll webhook memory; do $(BIN)/python -m tests.perf.audit_$$name || exit 1; done
+bench-audit: tools ## those of the audit log alone
+	@for name in accept insert verify proof query tail poll webhook lag memory; do $(BIN)/python -m tests.perf.audit_$$name || exit 1; done
 
 ferretdb: $(STAMP)
 	@$(BIN)/python -m tests.ferretdb

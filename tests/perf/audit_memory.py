@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -23,14 +22,15 @@ from dezky_operator.store.sqlite import SqliteStore
 from tests.audit.golden import ORIGIN
 from tests.perf.audit_accept import events, text_of
 from tests.perf.figure import Figure
+from tests.perf.installation import on_disk
 
 EVENTS, TOGETHER, BUDGET = 1_000_000, 500, 16.0
 
 
 async def main(count: int) -> None:
     """Print the figure."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        store = await SqliteStore.open(Path(folder) / "audit.db")
+    with on_disk() as folder:
+        store = await SqliteStore.open(folder / "audit.db")
         sequencer = Sequencer(store, origin=ORIGIN, clock=time.time_ns, clock_difference=lambda: 0.0)
         log = AuditLog(sequencer, KeyStore(store, bytes(32)), Randomness(os.urandom))
         before = 0.0

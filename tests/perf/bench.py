@@ -15,7 +15,7 @@ from tests.controlplane.cluster import test_cluster
 from tests.perf import fleet, onboarding
 
 SUBJECTS = (onboarding, fleet)
-AUDIT = ("accept", "insert", "verify", "proof", "query", "tail", "poll", "webhook", "memory")
+AUDIT = ("accept", "insert", "verify", "proof", "query", "tail", "poll", "webhook", "lag", "memory")
 """Each a process of its own, so that none measures what another left in memory."""
 
 
