@@ -18,7 +18,7 @@ from lightkube import ConfigError
 
 from dezky_operator import __version__, config
 from dezky_operator.cli.audit import Program, audit_group
-from dezky_operator.cli.audit.installed import add_key, installed
+from dezky_operator.cli.audit.installed import Installed
 from dezky_operator.config import Settings, SettingsError
 from dezky_operator.integrations.errors import IntegrationError
 from dezky_operator.kube.bootstrap import Administrator, prepare
@@ -121,7 +121,7 @@ def _identity() -> str:
     return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
 
 
-main.add_command(audit_group(Program(installed=installed, rotate=add_key)))
+main.add_command(audit_group(Program(installation=Installed)))
 
 if __name__ == "__main__":
     main()

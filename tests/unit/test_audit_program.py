@@ -60,10 +60,22 @@ async def _filled(path: Path) -> None:
     await store.close()
 
 
-async def installed(_settings: Settings, store: Store) -> Keys:
-    """What the Secret of a cluster holds."""
-    people = KeyStore(store, MASTER)
-    return Keys(people.ring, (VKEY,), people.find)
+class InMemory:
+    """An installation without a cluster."""
+
+    def __init__(self, _settings: Settings, _kubeconfig: str | None) -> None:
+        pass
+
+    async def store(self) -> Store:
+        raise AssertionError("it is a file")
+
+    async def keys(self, store: Store) -> Keys:
+        """What the Secret of a cluster holds."""
+        people = KeyStore(store, MASTER)
+        return Keys(people.ring, (VKEY,), people.find)
+
+    async def add_key(self) -> str:
+        return VKEY
 
 
 async def _keys(path: Path) -> list[str]:
@@ -84,7 +96,7 @@ def run(program: Program, *arguments: str | Path) -> tuple[int, str]:
 
 def test_the_installations_keys_open_what_is_left_and_make_no_new_ones(settings: Path, tmp_path: Path) -> None:
     before = asyncio.run(_keys(tmp_path / "audit-1.db"))
-    code, out = run(Program(installed=installed), "list", "--config", settings, "--texts", "--format", "json")
+    code, out = run(Program(installation=InMemory), "list", "--config", settings, "--texts", "--format", "json")
     events = {event["seq"]: event for event in map(json.loads, out.splitlines())}
     assert code == 0
     assert (events[0]["metadata"], events[0]["sealed"]) == (RAW.decode(), False)
@@ -95,12 +107,19 @@ def test_the_installations_keys_open_what_is_left_and_make_no_new_ones(settings:
 
 def test_an_address_is_found_by_the_installations_keys_in_any_tenant(settings: Path) -> None:
     arguments = ("list", "--config", settings, "--texts", "--format", "json", "--actor", "BOB@acme.test")
-    code, out = run(Program(installed=installed), *arguments)
+    code, out = run(Program(installation=InMemory), *arguments)
     assert (code, [json.loads(line)["seq"] for line in out.splitlines()]) == (0, [1])
 
 
 def test_the_logs_key_is_printed_to_be_kept_elsewhere(settings: Path) -> None:
-    assert run(Program(installed=installed), "key", "--config", settings) == (0, f"{VKEY}\n")
+    assert run(Program(installation=InMemory), "key", "--config", settings) == (0, f"{VKEY}\n")
+
+
+def test_a_new_key_is_printed_to_be_noted(settings: Path) -> None:
+    code, out = run(Program(installation=InMemory), "rotate-key", "--config", settings)
+    assert (code, out.splitlines()[0]) == (0, VKEY)
+    code, out = run(Program(), "rotate-key", "--config", settings)
+    assert (code, "no way to a cluster" in out) == (2, True)
 
 
 def test_whoever_is_to_be_told_hears_what_was_read_without_anything_personal(settings: Path, tmp_path: Path) -> None:

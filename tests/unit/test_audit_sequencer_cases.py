@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from pymongo import MongoClient
+from pymongo.collection import Collection
 
 from dezky_operator.audit import hot
 from dezky_operator.audit.fates import Fate
@@ -25,6 +27,7 @@ from tests.backends import BACKENDS
 from tests.drafts import ACME, NORD, draft, drafts
 from tests.ferretdb import server
 from tests.logs import START, Clock, exts_of, lines_of, rows_of, sequencer
+from tests.mongowire import Document, Wire, wire
 from tests.stores import Asleep, Doubtful, Faulty, LostError, Stepping
 
 HOUR = 3_600 * 10**9
@@ -172,6 +175,49 @@ async def test_case_22_a_clock_set_back_does_not_reorder_and_a_source_in_the_fut
     lines = await lines_of(store)
     assert [line.rec for line in lines] == [from_unix_ns(START), from_unix_ns(START), from_unix_ns(START + HOUR)]
     assert lines[1].at == "2099-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("others", [[], ["theirs"]], ids=["alone", "another writer is first"])
+async def test_case_28_a_row_that_went_with_its_primary_is_built_on_by_nobody(clock: Clock, others: list[str]) -> None:
+    """The failover is played: the row is inserted, gone again, and the answer is that no majority has it.
+
+    That a read at majority does not see such a row before is the server's own promise, and that every read asks for it
+    is tested with the store. With ``DEZKY_TEST_MONGODB_URI`` the server is real, and the failover is still played.
+    """
+    async with server.database() as name, wire(server.uri()) as between:
+        stepping, direct = await server.opened(name, between.uri), await server.opened(name)
+        ours, theirs = sequencer(stepping, clock), sequencer(direct, clock)
+        await ours.append(drafts("before"))
+        with MongoClient[Document](server.uri()) as behind:
+            between.told = rolled_back(between, behind[name]["e1_audit_log"])
+            appending = asyncio.create_task(ours.append(drafts("lost")))
+            await between.held.wait()
+            await theirs.append(drafts(*others))
+            assert between.hold is not None
+            between.hold.set()
+            done = await appending
+        assert [one.fate for one in done.placed] == [Fate.STORED]
+        again = await theirs.append(drafts("lost"))
+        assert [one.fate for one in again.placed] == [Fate.DUPLICATE]
+        await ours.append(drafts("after"))
+        lines = await lines_of(direct)
+        await stepping.close()
+        await direct.close()
+    assert [line.ext for line in lines] == ["before", *others, "lost", "after"]
+
+
+def rolled_back(between: Wire, rows: Collection[Document]) -> Callable[[str, Document], Document]:
+    """What becomes of the next insert into the log: its row goes, and no majority has it. Then the wire is held."""
+
+    def told(name: str, answer: Document) -> Document:
+        if name != "insert" or between.hold is not None or rows.find_one({"_id": 1}) is None:
+            return answer
+        rows.delete_one({"_id": 1})
+        between.hold = asyncio.Event()
+        between.held.clear()
+        return {**answer, "writeConcernError": {"code": 91, "codeName": "ShutdownInProgress", "errmsg": "stepped down"}}
+
+    return told
 
 
 async def test_case_29_a_writer_that_slept_through_an_archiving_does_not_count_and_its_event_gets_one_number(

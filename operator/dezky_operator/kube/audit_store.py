@@ -23,10 +23,13 @@ from dezky_operator.store.sqlite import SqliteStore
 log = structlog.get_logger(__name__)
 
 
-async def open_store(audit: AuditSettings, client: AsyncClient, namespace: str) -> Store:
-    """Open it. Raises SettingsError, and httpx2.HTTPError while the API server does not give the Secret."""
+async def open_store(audit: AuditSettings, client: AsyncClient, namespace: str, *, existing: bool = False) -> Store:
+    """Open it. ``existing``: in MongoDB it is not made where it is missing.
+
+    Raises SettingsError, and httpx2.HTTPError while the API server does not give the Secret.
+    """
     if audit.mongodb is not None:
-        return await _mongodb(audit.mongodb, audit.epoch, client, namespace)
+        return await _mongodb(audit.mongodb, audit.epoch, client, namespace, existing=existing)
     directory = Path(audit.directory)
     try:
         await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -42,7 +45,9 @@ def way_into(store: Store, sequencer: Sequencer, audit: AuditSettings) -> Way:
     return ThroughInbox(Inbox(store, time.time_ns), sequencer) if audit.mongodb is not None else sequencer
 
 
-async def _mongodb(settings: MongoSettings, epoch: int, client: AsyncClient, namespace: str) -> Store:
+async def _mongodb(
+    settings: MongoSettings, epoch: int, client: AsyncClient, namespace: str, *, existing: bool
+) -> Store:
     ref = settings.uri_secret_ref
     where = f"Secret {namespace}/{ref.name}, key {ref.key}"
     try:
@@ -55,11 +60,13 @@ async def _mongodb(settings: MongoSettings, epoch: int, client: AsyncClient, nam
     if packed is None:
         raise SettingsError(f"audit.mongodb.uriSecretRef: {where} does not exist. Create it.")
     uri = base64.b64decode(packed).decode().strip()
+    options = Options(standalone=settings.standalone, existing=existing)
     try:
-        store = await MongoStore.open(uri, settings.database, epoch, Options(standalone=settings.standalone))
+        store = await MongoStore.open(uri, settings.database, epoch, options)
     except (StartError, UnavailableError) as error:
         raise SettingsError(f"audit.mongodb: {error}") from error
-    log.info("audit store", server=store.server.name)
-    for lack in store.server.lacks:
-        log.warning("audit store lacks", what=lack)
+    if not existing:  # who reads is told by the operator's own log, and wants events only
+        log.info("audit store", server=store.server.name)
+        for lack in store.server.lacks:
+            log.warning("audit store lacks", what=lack)
     return store

@@ -16,9 +16,9 @@ from dezky_operator.audit.checkpoint import KeyChain, KeyRange
 from dezky_operator.audit.errors import KeyFormatError
 from dezky_operator.audit.keys import parse_vkey
 from dezky_operator.cli.audit.keyfile import Keys
-from dezky_operator.cli.audit.program import Opened, Program, Told, refuse, tell_nobody
+from dezky_operator.cli.audit.program import Installation, Opened, Program, Told, refuse, tell_nobody
 from dezky_operator.cli.audit.telling import tell
-from dezky_operator.config import SettingsError
+from dezky_operator.config import AuditSettings, Settings, SettingsError
 from dezky_operator.store.interface import Store
 from dezky_operator.store.sqlite import SqliteStore
 
@@ -31,6 +31,7 @@ class Where(msgspec.Struct, frozen=True):
 
     config: Path | None
     store: Path | None
+    kubeconfig: str | None = None
     keys: Path | None = None
     texts: bool = False
 
@@ -39,11 +40,12 @@ def store_options(command: Callable[..., R]) -> Callable[..., R]:
     """The options that name the store; the command gets them as ``where``."""
 
     @wraps(command)
-    def called(*args: Any, config: Path | None, store: Path | None, **options: Any) -> R:
-        where = Where(config, store, options.pop("keys", None), options.pop("texts", False))
-        return command(*args, where=where, **options)
+    def called(*args: Any, **options: Any) -> R:
+        named = {name: options.pop(name) for name in Where.__struct_fields__ if name in options}
+        return command(*args, where=Where(**named), **options)
 
     for option in (
+        click.option("--kubeconfig", help="The way to the cluster; without it the pod's service account."),
         click.option("--store", type=PATH, help="The log's SQLite file, instead of --config."),
         click.option("--config", type=PATH, envvar="DEZKY_CONFIG", help="The settings file."),
     ):
@@ -65,14 +67,23 @@ async def opened(program: Program, where: Where) -> AsyncIterator[Opened]:
         SettingsError: no store is named, or the file that is named is not there.
         StartError: the store can not be opened.
     """
-    path = where.store or _of_settings(where.config)
-    if not path.is_file():
-        raise SettingsError(f"{path}: no such file. Name the log's SQLite file with --store.")
-    there = await SqliteStore.open(path)
+    there = await _store(program, where)
     try:
         yield Opened(there, await _keys(program, where, there), program, _told(program, where, there))
     finally:
         await there.close()
+
+
+async def _store(program: Program, where: Where) -> Store:
+    path = where.store
+    if path is None:
+        settings, audit = _audited(where.config)
+        if audit.mongodb is not None:
+            return await installation(program, settings, where).store()
+        path = Path(audit.directory) / f"audit-{audit.epoch}.db"
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file. Name the log's SQLite file with --store.")
+    return await SqliteStore.open(path)
 
 
 def _told(program: Program, where: Where, store: Store) -> Told:
@@ -87,25 +98,30 @@ def _told(program: Program, where: Where, store: Store) -> Told:
 async def _keys(program: Program, where: Where, store: Store) -> Keys | None:
     if where.keys is not None:
         return program.keys(where.keys)
-    return await installed_keys(program, where.config, store) if where.texts else None
+    return await installed_keys(program, where, store) if where.texts else None
 
 
-async def installed_keys(program: Program, path: Path | None, store: Store) -> Keys:
+async def installed_keys(program: Program, where: Where, store: Store) -> Keys:
     """The keys of the installation that a settings file describes. Raises SettingsError."""
-    if program.installed is None or path is None:
+    if where.config is None:
         raise SettingsError("the installation's keys are in its cluster: name its settings file with --config.")
-    return await program.installed(config.load(path), store)
+    return await installation(program, config.load(where.config), where).keys(store)
 
 
-def _of_settings(path: Path | None) -> Path:
+def installation(program: Program, settings: Settings, where: Where) -> Installation:
+    """The installation of these settings. Raises SettingsError where there is no way to it."""
+    if program.installation is None:
+        raise SettingsError("this program knows no way to a cluster: run `dezky-operator audit`.")
+    return program.installation(settings, where.kubeconfig)
+
+
+def _audited(path: Path | None) -> tuple[Settings, AuditSettings]:
     if path is None:
         raise SettingsError("name the settings file with --config, or the log's SQLite file with --store.")
-    audit = config.load(path).audit
-    if audit is None:
+    settings = config.load(path)
+    if settings.audit is None:
         raise SettingsError(f"{path}: audit: is missing: this installation keeps no audit log.")
-    if audit.mongodb is not None:
-        raise SettingsError(f"{path}: audit.mongodb: this command reads SQLite files only.")
-    return Path(audit.directory) / f"audit-{audit.epoch}.db"
+    return settings, settings.audit
 
 
 def chain_of(vkey: str) -> KeyChain:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import click
 import msgspec
@@ -36,21 +36,33 @@ async def tell_nobody(_action: str, _about: Mapping[str, str | int]) -> None:
     """For a process that does not write to the log."""
 
 
+class Installation(Protocol):
+    """One installation as its cluster knows it. All raise SettingsError."""
+
+    async def store(self) -> Store:
+        """The log's store, where it is no file."""
+
+    async def keys(self, store: Store) -> Keys:
+        """The log's public keys, and what opens texts in ``store``."""
+
+    async def add_key(self) -> str:
+        """Make the key that signs the log next; its vkey."""
+
+
 class Program(msgspec.Struct, frozen=True):
     """What stands behind the commands.
 
     Attributes:
         verify: verifies what is in the store.
         keys: reads the keys that open texts and find addresses from the file a person named.
-        installed: gets those of the installation; None where there is no way to them.
-        rotate: makes the key that signs next, and gives its vkey; None where there is no way to it.
+        installation: that of settings, by a kubeconfig or, without one, the pod's service account; None where there is
+            no way to any.
         told: is told after the fact what was read, exported or verified.
     """
 
     verify: StoreVerifier = verify_hot
     keys: Callable[[Path], Keys] = from_file
-    installed: Callable[[Settings, Store], Awaitable[Keys]] | None = None
-    rotate: Callable[[Settings], Coroutine[Any, Any, str]] | None = None
+    installation: Callable[[Settings, str | None], Installation] | None = None
     told: Told = tell_nobody
 
 

@@ -22,7 +22,7 @@ from dezky_operator.audit.verify_export import Value, verify_export
 from dezky_operator.cli.audit import directory
 from dezky_operator.cli.audit.directory import FilesError, Writing
 from dezky_operator.cli.audit.naming import tenant_of
-from dezky_operator.cli.audit.opening import Where, chain_of, installed_keys, opened, read, store_options
+from dezky_operator.cli.audit.opening import Where, chain_of, installation, installed_keys, opened, read, store_options
 from dezky_operator.cli.audit.program import Opened, Program, end, finish, refuse
 from dezky_operator.config import load
 
@@ -198,7 +198,7 @@ def key(program: Program, /, *, where: Where) -> None:
             vkeys = program.keys(where.keys).vkeys
         else:
             async with opened(program, where) as there:
-                vkeys = (await installed_keys(program, where.config, there.store)).vkeys
+                vkeys = (await installed_keys(program, where, there.store)).vkeys
         if not vkeys:
             refuse(f"{where.keys}: holds no vkey")
         for vkey in vkeys:
@@ -209,17 +209,21 @@ def key(program: Program, /, *, where: Where) -> None:
 
 @click.command("rotate-key")
 @click.option("--config", type=PATH, envvar="DEZKY_CONFIG", help="The settings file.")
+@click.option("--kubeconfig", help="The way to the cluster; without it the pod's service account.")
 @click.pass_obj
-def rotated(program: Program, /, *, config: Path | None) -> None:
+def rotated(program: Program, /, *, config: Path | None, kubeconfig: str | None) -> None:
     """Make the key that signs the log from now on.
 
     It goes into the Secret of the keys. The operator finds it there within a minute, names it in a line key.rotated,
     and has the next checkpoint signed by both keys. The first public key stays the one that the log is checked with.
     """
-    if program.rotate is None or config is None:
+    if config is None:
         refuse("rotate-key: the installation's keys are in its cluster: name its settings file with --config.")
-    vkey = finish(program.rotate(load(config)))
-    click.echo(vkey)
+
+    async def work() -> str:
+        return await installation(program, load(config), Where(config, None, kubeconfig)).add_key()
+
+    click.echo(finish(work()))
     click.echo("Back the Secret up. The key signs once `audit list --action key.rotated` shows its line.", err=True)
 
 

@@ -66,6 +66,24 @@ async def prepare(database: AsyncDatabase[Document], prefix: str, server: Server
         raise refusal(error, database.name) from None
 
 
+async def require(database: AsyncDatabase[Document], prefix: str) -> None:
+    """Make nothing.
+
+    Raises:
+        StartError: it is not there, or a later version of this program made it.
+        UnavailableError: the server does not answer; call again.
+    """
+    try:
+        version = await _version(database, prefix)
+    except PyMongoError as error:
+        raise refusal(error, database.name) from None
+    if version < VERSION:
+        raise StartError(
+            f"the database {database.name} holds no audit log {prefix.rstrip('_')} of this program's version: is its "
+            "name right, and did the operator start with it?"
+        )
+
+
 def refusal(error: PyMongoError, database: str) -> StoreError:
     """What an error at the start means: a person has to do something, or it is tried again."""
     code = error.code if isinstance(error, OperationFailure) else None

@@ -19,10 +19,12 @@ class Options:
     Attributes:
         seconds: within which each call to the server has to be answered; after it there is doubt.
         standalone: whether one server that is no replica set may keep the log. What it acknowledged goes with its disk.
+        existing: for whoever only reads: nothing is made, and a database without the log is refused.
     """
 
     seconds: float = 10.0
     standalone: bool = False
+    existing: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from dezky_operator.store.interface import Reader, Result, Rows, StartError, UnavailableError
-from dezky_operator.store.mongodb.layout import prefix_of, prepare, refusal
+from dezky_operator.store.mongodb.layout import prefix_of, prepare, refusal, require
 from dezky_operator.store.mongodb.rows import MongoRows
 from dezky_operator.store.mongodb.server import Options, Server, accepted
 from dezky_operator.store.mongodb.shape import Document
@@ -52,7 +52,7 @@ class MongoStore:
                 read_concern=ReadConcern("majority"),
             )
             prefix = prefix_of(epoch)
-            await prepare(own, prefix, server)
+            await (require(own, prefix) if options.existing else prepare(own, prefix, server))
         except BaseException:
             await client.close()
             raise
