@@ -108,11 +108,8 @@ async def _open(store: Store, audit: AuditSettings, around: Around, clock_differ
     first = await _first_key(keys, store, guard, audit.epoch)
     chain = KeyChain([KeyRange(first)])
     sequencer = Sequencer(store, origin=origin, clock=time.time_ns, clock_difference=clock_difference)
-    barrier, people, random = (
-        Barrier(way_into(store, sequencer, audit)),
-        KeyStore(store, keys.master),
-        Randomness(os.urandom),
-    )
+    barrier, people = Barrier(way_into(store, sequencer, audit)), KeyStore(store, keys.master)
+    random = Randomness(os.urandom)
     notary = Notary(
         store,
         sequencer,

@@ -21,6 +21,7 @@ from dezky_operator.kube.cache import Seen, TenantCache
 from dezky_operator.kube.chronicle import Journal
 from dezky_operator.kube.events import EventPoster
 from dezky_operator.kube.failure import Superseded, cause
+from dezky_operator.kube.keeper import Keeper
 from dezky_operator.kube.patch import as_json, merge_patch
 from dezky_operator.kube.queue import Urgency, WorkQueue
 from dezky_operator.kube.records import ForeignRecord, RecordBook
@@ -381,35 +382,6 @@ class TenantController:
             raise Superseded(name)
         await self._records.write(record)
         self._queue.add(key_of(record.slug), Urgency.LOCK)
-
-
-class Keeper:
-    """The writes to the API server that one reconcile may need, bound to its Tenant: a later one of the same name is
-    another.
-    """
-
-    def __init__(self, controller: TenantController, name: str, uid: str) -> None:
-        self._controller, self._name, self._uid = controller, name, uid
-
-    async def hold(self) -> None:
-        """Put our finalizer on the Tenant."""
-        await self._controller.hold(self._name, self._uid)
-
-    async def release(self) -> None:
-        """Take our finalizer off the Tenant."""
-        await self._controller.release(self._name, self._uid)
-
-    async def write_ahead(self, suspension: SuspensionStatus) -> None:
-        """Write `status.suspension` before the lock."""
-        await self._controller.write_ahead(self._name, self._uid, suspension)
-
-    async def mass_deletion(self) -> str | None:
-        """Why this deletion must wait for a person."""
-        return await self._controller.mass_deletion(self._name)
-
-    async def keep(self, record: Record) -> None:
-        """Write a record."""
-        await self._controller.keep(self._name, self._uid, record)
 
 
 def _urgency(seen: Seen, *, listed: bool) -> Urgency:
