@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from dezky_operator.audit.recorder import NoRecorder
 from dezky_operator.http.application import WEBHOOK
 from dezky_operator.integrations.stalwart.client import StalwartClient
+from dezky_operator.integrations.stalwart.directory import addresses
 from dezky_operator.integrations.stalwart.ids import as_id
 from dezky_operator.integrations.stalwart.webhook import WebhookState, ensure_webhook, verify_webhook
 from dezky_operator.integrations.stalwart.webhook_plan import MARK, PROBE, WANTED
@@ -268,9 +270,12 @@ async def test_a_rotation_ends_with_one_hook_under_the_new_key(
     assert second.id in ids
 
 
-async def test_while_the_log_is_down_stalwart_keeps_its_events(client: StalwartClient, webhook: Door) -> None:
+async def test_while_neither_log_nor_disk_takes_them_stalwart_keeps_its_events(
+    client: StalwartClient, webhook: Door
+) -> None:
     await ensured(client, webhook.url + WEBHOOK)
     webhook.log.down = OSError(5, "the log is down")
+    shutil.rmtree(webhook.directory / "incoming")
     waiting = asyncio.ensure_future(verified(client, webhook))
 
     async def refused() -> bool:
@@ -280,6 +285,22 @@ async def test_while_the_log_is_down_stalwart_keeps_its_events(client: StalwartC
     assert await webhook.log.lines() == []
     webhook.log.down = None
     assert await waiting
+
+
+async def test_while_the_log_is_down_its_events_wait_on_the_disk(client: StalwartClient, tmp_path: Path) -> None:
+    """It sends each once, and would drop what is not taken within a day."""
+    async with door(tmp_path, again_seconds=0.2) as webhook:
+        await ensured(client, webhook.url + WEBHOOK)
+        webhook.log.down = OSError(5, "the log is down")
+        waiting = asyncio.ensure_future(verified(client, webhook))
+
+        async def kept() -> bool:
+            return bool(webhook.files())
+
+        await eventually(kept, "nothing was kept", within=20.0)
+        webhook.log.down = None
+        assert await waiting
+        assert webhook.answers("unavailable") == 0
 
 
 async def test_people_and_mail_become_lines(
@@ -300,3 +321,12 @@ async def test_people_and_mail_become_lines(
 
     await eventually(there, "they never came", within=30.0)
     assert "ingest.malformed" not in await webhook.log.actions()
+
+
+async def test_accounts_are_known_by_the_ids_that_events_have(
+    client: StalwartClient, person: tuple[str, str, str]
+) -> None:
+    """Where an event has no address, whose it is hangs on the account's number (facts/stalwart.md 11.0.8)."""
+    account, address, _ = person
+    assert (await addresses(client))[account] == address
+    assert await addresses(client, [account, as_id(2**40)]) == {account: address}
