@@ -181,6 +181,20 @@ async def test_a_guard_that_is_silent_for_long_does_not_fill_the_log(tmp_path: P
         assert row.heads
 
 
+async def test_a_checkpoint_in_the_store_that_was_changed_is_no_crash_and_no_beginning(tmp_path: Path) -> None:
+    guard = Memory()
+    async with opened(tmp_path / "audit.db") as store:
+        await logins(store, 1)
+        found = notary(store, guard)
+        await found.start()
+        await found.sign(news=True)
+        (row,) = await checkpoints(store)
+        changed = CheckpointRow(row.counter, row.size, row.note.replace("/hmac-1 ", "/hmac-2 ")[:-9], row.heads, ())
+        await store.run(lambda rows: rows.put(CHECKPOINTS, [changed]))
+        with pytest.raises(RollbackError, match="checkpoint 0 of the store"):
+            await notary(store, guard).start()
+
+
 async def test_an_anchor_that_can_not_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path / "audit.db") as store:
         await logins(store, 1)

@@ -315,7 +315,7 @@ class Notary:
             ) from error
 
     async def _stored(self) -> Signed | None:
-        """The newest checkpoint in the store, by its own words: what it is worth the guard has said."""
+        """The newest checkpoint in the store. Raises RollbackError when the log's key did not sign it."""
 
         async def look(rows: Reader) -> list[CheckpointRow]:
             return await rows.scan(CHECKPOINTS, limit=1, newest_first=True)
@@ -323,7 +323,13 @@ class Notary:
         rows = await self._store.read(look)
         if not rows:
             return None
-        return Signed(rows[0].counter, open_checkpoint(rows[0].note.encode(), chain=self.chain).checkpoint)
+        try:
+            return Signed(rows[0].counter, open_checkpoint(rows[0].note.encode(), chain=self.chain).checkpoint)
+        except NoteError as error:
+            raise RollbackError(
+                f"checkpoint {rows[0].counter} of the store is not as the log's key signed it ({error}): the store was "
+                "changed. Nothing is appended; keep it as evidence"
+            ) from None
 
     async def _news(self, rows: Reader) -> int:
         """How many lines are under no checkpoint, if any of them is more than bookkeeping."""
