@@ -88,6 +88,21 @@ class Assembly:
         await self.client.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What the controllers stand on."""
+
+    api: TenantApi
+    cache: TenantCache
+    queue: WorkQueue
+    records: RecordBook
+    events: EventPoster
+    brake: MassDeletion
+    rounds: Rounds
+    proofs: Proofs
+    recording: Recording
+
+
 def assemble(frame: Frame) -> Assembly:
     """Make the parts. Raises lightkube.ConfigError."""
     settings = frame.settings
@@ -95,53 +110,29 @@ def assemble(frame: Frame) -> Assembly:
     api, cache, queue = TenantApi(client, frame.config), TenantCache(), _queue(frame)
     records = RecordBook(client, settings.namespace)
     wiring = _wiring(frame, client)
-    events, brake = EventPoster(client), MassDeletion(most=settings.deletion.brake)
     clients = connect_clients(settings, wiring)
     registry = Registry(installation_id=str(settings.installation_id), cache=cache, records=lambda: records.all)
     recording = _recording(frame, client, api, clients, wiring, registry)
-    chronicle = recording.chronicle
     systems = connect_systems(settings, wiring, clients, SecretStore(client, settings.secrets_namespace))
-    rounds = Rounds(settings=settings, systems=systems, trail=chronicle, metrics=frame.metrics, stopping=frame.stopping)
+    trail = recording.chronicle
+    rounds = Rounds(settings=settings, systems=systems, trail=trail, metrics=frame.metrics, stopping=frame.stopping)
     proofs = Proofs(
-        connect_canary(settings, wiring, clients, systems, chronicle),
+        connect_canary(settings, wiring, clients, systems, trail),
         waiting=lambda: queue.waiting(Urgency.LOCK) / settings.reconcile.workers,
         clock=CLOCK,
     )
-    controller = TenantController(
-        installation_id=str(settings.installation_id),
+    ground = _Ground(
         api=api,
-        life=TenantLife(rounds, proofs, clock=CLOCK),
-        records=records,
-        events=events,
         cache=cache,
         queue=queue,
-        settings=settings,
-        brake=brake,
-        journal=chronicle,
-        metrics=frame.metrics,
-        clock=CLOCK,
-        jitter=random.random,
+        records=records,
+        events=EventPoster(client),
+        brake=MassDeletion(most=settings.deletion.brake),
+        rounds=rounds,
+        proofs=proofs,
+        recording=recording,
     )
-    tombstones = controller.tombstones = TombstoneController(
-        Retention(
-            rounds,
-            proofs,
-            deletion=settings.deletion,
-            purge=settings.purge,
-            audit=Waited(settings.purge, recording.read_until),
-            brake=brake,
-        ),
-        Surroundings(
-            api=api,
-            records=records,
-            events=events,
-            queue=queue,
-            settings=settings,
-            world=controller.world,
-            release_tenant=controller.release_buried,
-            journal=chronicle,
-        ),
-    )
+    controller, tombstones = _controllers(frame, ground)
     return Assembly(
         client=client,
         api=api,
@@ -157,6 +148,47 @@ def assemble(frame: Frame) -> Assembly:
         credentials=_credentials(frame, wiring.reader, controller),
         recording=recording,
     )
+
+
+def _controllers(frame: Frame, ground: _Ground) -> tuple[TenantController, TombstoneController]:
+    """Who serves Tenants, and who serves what is left of deleted ones."""
+    settings = frame.settings
+    controller = TenantController(
+        installation_id=str(settings.installation_id),
+        api=ground.api,
+        life=TenantLife(ground.rounds, ground.proofs, clock=CLOCK),
+        records=ground.records,
+        events=ground.events,
+        cache=ground.cache,
+        queue=ground.queue,
+        settings=settings,
+        brake=ground.brake,
+        journal=ground.recording.chronicle,
+        metrics=frame.metrics,
+        clock=CLOCK,
+        jitter=random.random,
+    )
+    tombstones = controller.tombstones = TombstoneController(
+        Retention(
+            ground.rounds,
+            ground.proofs,
+            deletion=settings.deletion,
+            purge=settings.purge,
+            audit=Waited(settings.purge, ground.recording.read_until),
+            brake=ground.brake,
+        ),
+        Surroundings(
+            api=ground.api,
+            records=ground.records,
+            events=ground.events,
+            queue=ground.queue,
+            settings=settings,
+            world=controller.world,
+            release_tenant=controller.release_buried,
+            journal=ground.recording.chronicle,
+        ),
+    )
+    return controller, tombstones
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,10 +29,9 @@ def identity(intent: TenantIntent, found: Identity) -> Plan:
     return Plan(tuple(_account(intent, found)))
 
 
-def _account(intent: TenantIntent, found: Identity) -> Iterator[Step]:
-    username = intent.canary or ""
-    old = [
-        authentik_step(
+def _removed(found: Identity) -> Iterator[Step]:
+    for user in found.old:
+        yield authentik_step(
             "user",
             f"canary-{user.pk}",
             Verb.DELETE,
@@ -40,8 +39,10 @@ def _account(intent: TenantIntent, found: Identity) -> Iterator[Step]:
             target=str(user.pk),
             reason="A canary of before: nobody knows its password any more.",
         )
-        for user in found.old
-    ]
+
+
+def _account(intent: TenantIntent, found: Identity) -> Iterator[Step]:
+    username, old = intent.canary or "", list(_removed(found))
     yield from old
     yield authentik_step(
         "service-account",

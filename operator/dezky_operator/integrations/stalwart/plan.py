@@ -12,7 +12,7 @@ from dezky_operator.integrations.stalwart.duplicates import kept_keys, surplus_k
 from dezky_operator.integrations.stalwart.graph import Found, changed, foreign, stalwart_step
 from dezky_operator.integrations.stalwart.hold import holds
 from dezky_operator.integrations.stalwart.mailboxes import mailboxes, people_who_left
-from dezky_operator.integrations.stalwart.model import DISABLE_LOGIN
+from dezky_operator.integrations.stalwart.model import DISABLE_LOGIN, Domain
 from dezky_operator.integrations.stalwart.observe import Observed, ObservedDomain, domain_mark, role_mark
 from dezky_operator.integrations.stalwart.removal import purge, removal
 from dezky_operator.integrations.steps import Obstacle, Plan, Ref, Step, System, Value, Verb
@@ -122,17 +122,8 @@ def _domain(intent: TenantIntent, desired: Desired, name: str, observed: Observe
         yield from _keys(name, Ref(System.STALWART, "domain", name), frozenset(), None, desired)
         return
     domain = found.domain
-    owner = owner_of(domain.description, domain_mark(intent), intent)
-    if observed.is_platforms(domain) and not owner.ours:
-        yield foreign(
-            f"Stalwart's domain {name} is the server's own default domain, so it is never a tenant's. "
-            "Remove it from spec.domains, or give the server another default domain."
-        )
-        return
-    if not owner.takeable(intent.adoption):
-        yield foreign(
-            f"Stalwart's domain {name} exists and {owner.sentence}. It is not touched. {owner.way_out(intent.adoption)}"
-        )
+    if (why := _not_ours(intent, domain, observed)) is not None:
+        yield foreign(why)
         return
     actual: dict[str, Value] = {
         "description": domain.description,
@@ -148,6 +139,20 @@ def _domain(intent: TenantIntent, desired: Desired, name: str, observed: Observe
         yield changed("domain", name, name, domain.id, changes)
     yield from _keys(name, domain.id, {key.selector for key in found.keys}, found, desired)
     yield from surplus_keys(name, found)
+
+
+def _not_ours(intent: TenantIntent, domain: Domain, observed: Observed) -> str | None:
+    """Why a domain of this name that is there may not be taken."""
+    owner = owner_of(domain.description, domain_mark(intent), intent)
+    if observed.is_platforms(domain) and not owner.ours:
+        return (
+            f"Stalwart's domain {domain.name} is the server's own default domain, so it is never a tenant's. "
+            "Remove it from spec.domains, or give the server another default domain."
+        )
+    if owner.takeable(intent.adoption):
+        return None
+    way_out = owner.way_out(intent.adoption)
+    return f"Stalwart's domain {domain.name} exists and {owner.sentence}. It is not touched. {way_out}"
 
 
 def _keys(
