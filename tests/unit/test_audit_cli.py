@@ -288,7 +288,9 @@ def test_a_key_is_made_where_the_installation_is() -> None:
 
 
 async def test_tail_shows_what_comes_until_it_is_stopped(store: Path) -> None:
-    command = [sys.executable, "-c", ENTRY, "tail", "--store", str(store), "--format", "json", "-n", "2"]
+    # In the background of a script that signal is ignored, and a child inherits it.
+    entry = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {ENTRY}"
+    command = [sys.executable, "-c", entry, "tail", "--store", str(store), "--format", "json", "-n", "2"]
     process = await asyncio.create_subprocess_exec(
         *command, "--interval", "0.05", stdout=PIPE, stderr=PIPE, env=environment()
     )
