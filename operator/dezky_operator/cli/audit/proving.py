@@ -203,6 +203,8 @@ def key(program: Program, /, *, where: Where) -> None:
             refuse(f"{where.keys}: holds no vkey")
         for vkey in vkeys:
             click.echo(vkey)
+        if len(vkeys) > 1:
+            click.echo("Everything is checked with the first of these; it leads to the others.", err=True)
 
     finish(work())
 
