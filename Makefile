@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
-# Some processes, each with an API server of its own. A cluster that is named is one, and nothing there is shared.
-SHARED := $(if $(DEZKY_TEST_KUBECONFIG),,--dist loadfile -n)
+# Two processes, each with an API server of its own. A cluster that is named is one, and nothing there is shared.
+SHARED := $(if $(DEZKY_TEST_KUBECONFIG),,-n 2 --dist loadfile)
 # An exported cluster may be a production one; nothing here may ever reach it.
 unexport KUBECONFIG
 
@@ -32,11 +32,11 @@ lint: $(STAMP)
 
 test-unit: ferretdb
 	@echo "test-unit: pure, and the stand-ins one by one"
-	@$(PYTEST) $(SHARED:-n=-n 2) tests/unit
+	@$(PYTEST) $(SHARED) tests/unit
 
 test-integration: tools
 	@echo "test-integration: a real API server, the operator and the stand-ins"
-	@$(PYTEST) $(SHARED:-n=-n 3) tests/integration
+	@$(PYTEST) $(SHARED) tests/integration
 
 # Stand-ins only, whatever servers the shell knows: those are for test-real.
 STANDINS := env -u DEZKY_TEST_AUTHENTIK_URL -u DEZKY_TEST_STALWART_URL -u DEZKY_TEST_OCIS_URL
@@ -55,7 +55,7 @@ test-faults-full: tools ## every one of them in memory and by SIGKILL; a quarter
 
 test-properties: tools
 	@echo "test-properties: whatever happens to two tenants, the same steps in every run; one that fails is printed, shrunk"
-	@$(PYTEST) $(SHARED:-n=-n 2) tests/properties --durations=3
+	@$(PYTEST) $(SHARED) tests/properties --durations=3
 
 test-properties-full: tools ## thousands of other steps in memory, 300 on the API server; some ten minutes
 	@echo "test-properties-full: other steps in every run"

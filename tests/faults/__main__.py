@@ -1,4 +1,4 @@
-"""``python -m tests.faults``: the sweeps, shared by two processes for each core, each with its own API server.
+"""``python -m tests.faults``: the sweeps, shared by one process more than cores, each with its own API server.
 
 A cluster named by ``DEZKY_TEST_KUBECONFIG`` is one, and every operator there sees every Tenant: nothing is shared then.
 Arguments are handed to pytest.
@@ -13,13 +13,13 @@ import tempfile
 import time
 from typing import IO
 
-MOST = 4
+MOST = 3
 """Processes: half of the time each waits for the other programs. An API server and its etcd are no small guests."""
 
 
 def main() -> int:
     """Run all shares; the worst exit status."""
-    shares = 1 if os.environ.get("DEZKY_TEST_KUBECONFIG") else min(MOST, 2 * (os.cpu_count() or 1))
+    shares = 1 if os.environ.get("DEZKY_TEST_KUBECONFIG") else min(MOST, 1 + (os.cpu_count() or 1))
     started = time.monotonic()
     running = [_start(number, shares) for number in range(1, shares + 1)]
     worst = 0
