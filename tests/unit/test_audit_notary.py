@@ -112,6 +112,21 @@ async def test_case_31_an_idle_day_has_hourly_checkpoints_without_heads_and_a_bu
         assert sizes(guard.notes)[-1] == len(await rows_of(store))
 
 
+async def test_where_events_never_cease_each_checkpoint_starts_the_wait_anew(tmp_path: Path) -> None:
+    clock, guard = Hands(), Memory()
+    async with opened(tmp_path / "audit.db") as store:
+        found = notary(store, guard, clock)
+        await found.start()
+        lags = []
+        for second in range(300):
+            clock.seconds += 1
+            await logins(store, second)
+            await found.look()
+            lags.append(found.lag)
+    assert max(lags) <= PACE.at_least
+    assert 300 // PACE.at_least <= len(guard.notes) <= 300 // (PACE.at_least - PACE.at_most_every)
+
+
 # -- what -----------------------------------------------------------------------------------
 
 

@@ -158,6 +158,9 @@ class Notary:
             self._signed_at = now
         if what is not Due.NOTHING:
             await self.sign(news=what is Due.NEW)
+            # What is under no checkpoint now came after this look. Where events never cease no look finds none, and
+            # the wait of the first one of all would be told, and acted on, for ever.
+            self._news_since = now
         return what
 
     async def sign(self, *, news: bool) -> Signed | None:
