@@ -282,6 +282,13 @@ async def test_what_is_taken_out_after_a_rotation_is_checked_with_the_first_key(
     assert audit(*given, "--trust", tmp_path / "three.trust").returncode == 0
 
 
+def test_an_empty_file_is_no_log_and_is_not_made_one(tmp_path: Path) -> None:
+    empty = tmp_path / "audit.db"
+    empty.touch()
+    ran = audit("list", "--store", empty)
+    assert (ran.returncode, "is empty" in ran.stderr, empty.stat().st_size) == (2, True, 0)
+
+
 def test_a_key_is_made_where_the_installation_is() -> None:
     ran = audit("rotate-key")
     assert (ran.returncode, "--config" in ran.stderr) == (2, True)

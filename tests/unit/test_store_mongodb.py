@@ -304,6 +304,35 @@ async def test_a_closed_store_says_so_and_finishes_what_it_was_given(database: s
         await store.run(inserting(event(1)))
 
 
+async def test_a_task_that_is_ended_during_a_call_ends_and_one_that_ends_may_still_call(database: str) -> None:
+    """Whenever the end comes: sent half, waiting, with the answer. One in twenty was forgotten."""
+    store = await server.opened(database)
+
+    async def look(rows: Reader) -> int:
+        return await rows.count(LOG)
+
+    last: list[int] = []
+
+    async def ending() -> None:
+        try:
+            await store.read(look)
+        except asyncio.CancelledError:
+            last.append(await store.read(look))
+            raise
+
+    ended = 0
+    for steps in range(200):
+        task = asyncio.create_task(ending())
+        for _ in range(steps % 40):
+            await asyncio.sleep(0)
+        ended += task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() == (task.cancelling() > 0)
+    assert ended > 100
+    assert 0 < len(last) <= ended
+    await store.close()
+
+
 async def test_every_write_asks_for_a_majority_and_its_journal_and_every_read_for_what_a_majority_has(
     database: str, between: Wire
 ) -> None:

@@ -83,6 +83,8 @@ async def _store(program: Program, where: Where) -> Store:
         path = Path(audit.directory) / f"audit-{audit.epoch}.db"
     if not path.is_file():
         raise SettingsError(f"{path}: no such file. Name the log's SQLite file with --store.")
+    if not path.stat().st_size:  # opened, it would be made a log
+        raise SettingsError(f"{path}: is empty, and no log. Name the log's SQLite file with --store.")
     return await SqliteStore.open(path)
 
 

@@ -80,12 +80,23 @@ class MongoStore:
             raise UnavailableError("the store in MongoDB is closed")
         self._running += 1
         self._idle.clear()
+        before = _cancellations()
         try:
             return await work(self._rows)
         finally:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+            if _cancellations() > before:
+                # The driver waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes
+                # together with the answer. Who does something for ever would then never end.
+                raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """How often this task was asked to end. What it still does after that, when it ends, is done."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _client(uri: str, options: Options) -> AsyncMongoClient[Document]:
