@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from dezky_operator.audit import rotation
 from dezky_operator.audit.checkpoint import Checkpoint
@@ -15,12 +17,23 @@ from dezky_operator.audit.keys import VerifyKey
 from dezky_operator.audit.sequencer import Sequencer
 from dezky_operator.audit.stored_tiles import grow
 from dezky_operator.store.interface import Reader, Rows, Store
+from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CHECKPOINTS, LOG, CheckpointRow, LogRow
 from tests.audit.events import own, ring, signers
 from tests.audit.golden import ORIGIN
 from tests.logs import START
 
 KEYS: KeyRing = ring()
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    """The store in a file, closed again at the end."""
+    store = await SqliteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def appender(store: Store) -> Sequencer:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,10 +22,9 @@ from dezky_operator.audit.note import Note, parse, signed
 from dezky_operator.audit.pace import Due, Pace, due
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.store.interface import Reader, Rows, Span, Store, UnavailableError
-from dezky_operator.store.sqlite import SqliteStore
 from dezky_operator.store.tables import CHECKPOINTS, HEAD, LOG, TILES, CheckpointRow
 from tests.audit.events import login, own, signers
-from tests.audit.filled import append, appender, heads_event, rotated_event, rows_of
+from tests.audit.filled import append, appender, heads_event, opened, rotated_event, rows_of
 from tests.audit.golden import ORIGIN, VKEY
 from tests.audit.guards import Hands, KilledError, Memory
 from tests.stores import Stepping
@@ -50,15 +47,6 @@ def notary(store: Store, guard: Guard, clock: Hands | None = None, *anchors: Gua
         clock=clock or Hands(),
         now=lambda: 1_795_492_900.0,
     )
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def checkpoints(store: Store) -> list[CheckpointRow]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from dezky_operator.audit.keys import SigningKey, time_key
 from dezky_operator.audit.log_keys import LogKeys, fresh, next_name, parse
 from dezky_operator.audit.log_proof import LogProof
 from dezky_operator.audit.merkle import inclusion_proof, leaf_hash, nodes_of, root_of
+from dezky_operator.audit.notary import Notary
 from dezky_operator.audit.note import parse as parse_note
 from dezky_operator.audit.refusals import RollbackError
 from dezky_operator.audit.rotation import ACTION, Rotation, extended, naming, parse_trust, trusting
@@ -29,24 +29,23 @@ from dezky_operator.audit.stored_trust import chain_in, trust_in
 from dezky_operator.audit.taking import prove, take_range, take_tenant
 from dezky_operator.audit.verify_store import verify_store
 from dezky_operator.store.interface import Store, UnavailableError
-from dezky_operator.store.sqlite import SqliteStore
-from dezky_operator.store.tables import CHECKPOINTS, ROTATIONS
+from dezky_operator.store.tables import CHECKPOINTS, ROTATIONS, RotationRow
 from tests.audit.corpus import Files, first, first_of_part, second, second_of_part, written
 from tests.audit.events import log_of, login, own
-from tests.audit.filled import rows_of
+from tests.audit.filled import opened, rows_of
 from tests.audit.golden import LOG_SEED, ORIGIN, TENANT, TIME_SEED
 from tests.audit.guards import Hands, KilledError, Memory
 from tests.audit.rotated import FIRST, KEYS, PACE, grown, notary, rotated_twice, signers
 from tests.stores import Breaking, LostError, Stepping
 
 
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path)
-    try:
-        yield store
-    finally:
-        await store.close()
+async def begun(store: Store, guard: Memory) -> Notary:
+    """Who signed three lines with the first key."""
+    await grown(store, 0, 3)
+    found = notary(store, guard, 1)
+    await found.start()
+    await found.sign(news=True)
+    return found
 
 
 def said(report: Report) -> tuple[Verdict, list[str]]:
@@ -160,10 +159,7 @@ async def settled(store: Store, guard: Memory) -> None:
 async def test_a_process_that_ends_around_the_guard_leaves_one_border(tmp_path: Path, dies: str) -> None:
     guard = Memory()
     async with opened(tmp_path / "audit.db") as store:
-        await grown(store, 0, 3)
-        found = notary(store, guard, 1)
-        await found.start()
-        await found.sign(news=True)
+        found = await begun(store, guard)
         found.signers = signers(2)
         guard.dies = dies
         with pytest.raises(KilledError):
@@ -176,10 +172,7 @@ async def test_a_process_that_ends_at_any_write_leaves_one_border(tmp_path: Path
     """Without transactions, so that each call is one point."""
     guard = Memory()
     async with opened(tmp_path / "before.db") as store:
-        await grown(store, 0, 3)
-        found = notary(store, guard, 1)
-        await found.start()
-        await found.sign(news=True)
+        await begun(store, guard)
     ended = 0
     for at in range(200):
         shutil.copy(tmp_path / "before.db", tmp_path / f"{at}.db")
@@ -211,10 +204,7 @@ async def test_a_guard_that_took_it_without_an_answer_holds_the_border(tmp_path:
 
     guard = Unheard()
     async with opened(tmp_path / "audit.db") as store:
-        await grown(store, 0, 3)
-        found = notary(store, guard, 1)
-        await found.start()
-        await found.sign(news=True)
+        found = await begun(store, guard)
         found.signers, guard.lost = signers(2), True
         with pytest.raises(GuardError):
             await found.rotate()
@@ -295,10 +285,7 @@ async def test_the_guard_refuses_a_note_of_one_that_does_not_know_of_the_border(
 async def test_a_store_without_its_rotations_is_not_what_was_signed(tmp_path: Path) -> None:
     guard = Memory()
     async with opened(tmp_path / "audit.db") as store:
-        await grown(store, 0, 3)
-        found = notary(store, guard, 1)
-        await found.start()
-        await found.sign(news=True)
+        found = await begun(store, guard)
         shutil.copy(tmp_path / "audit.db", tmp_path / "earlier.db")
         found.signers = signers(2)
         await found.rotate()
@@ -392,16 +379,20 @@ def test_any_flipped_byte_of_a_rotation_is_found_by_both(good: tuple[Path, bytes
         assert (code, found[:1]) == (1, ["trust"])
 
 
-async def test_a_rotation_in_the_store_that_was_changed_is_found(tmp_path: Path) -> None:
+async def test_a_rotation_in_the_store_that_was_changed_is_found_and_nothing_is_signed_after_it(tmp_path: Path) -> None:
+    guard = Memory()
     async with opened(tmp_path / "audit.db") as store:
-        await rotated_twice(store, Memory())
-        assert [rotation.encode() for rotation in parse_trust(await trust_in(store))]
-    async with opened(tmp_path / "audit.db") as store:
+        await rotated_twice(store, guard)
         trust = await trust_in(store)
-        chain = extended(FIRST, parse_trust(trust)[:1])
-        assert len(chain.ranges) == 2
+        assert len(extended(FIRST, parse_trust(trust)[:1]).ranges) == 2
         with pytest.raises(ProofError, match="key rotation 1"):
             extended(FIRST, parse_trust(trust)[1:])
+        changed = RotationRow(1, parse_trust(trust)[0].encode().replace(ACTION.encode(), b"key.rotatee"))
+        await store.run(lambda rows: rows.put(ROTATIONS, [changed]))
+        report = await verify_store(store, chain=FIRST)
+        assert (report.verdict, str(report.findings[0]).split(":")[0]) == (Verdict.TAMPERED, "trust")
+        with pytest.raises(RollbackError, match="key rotation 1"):
+            await notary(store, guard, 3).start()
 
 
 # -- the keys that are kept -----------------------------------------------------------------

@@ -20,10 +20,10 @@ from dezky_operator.audit.heads import Head
 from dezky_operator.audit.line import GENESIS, Line, decode
 from dezky_operator.audit.merkle import leaf_hash
 from dezky_operator.audit.multiproof import root_with
+from dezky_operator.audit.rotation import OWN
 from dezky_operator.audit.verify import trusted_keys
 
 HEADS = "log.heads"
-OWN = "operator"
 
 
 class Value(msgspec.Struct, frozen=True):
